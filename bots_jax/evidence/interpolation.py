@@ -1,0 +1,163 @@
+"""Implicit evidence by interpolation between a weak and a strong reference model.
+
+The policy is placed on the line from the weak to the strong model by one number, its
+capability, estimated from the batch, and the success chance of every task is read off
+that line:
+
+    estimate    = (mean_B r - mean_B weak) / (mean_B strong - mean_B weak)
+    capability' = momentum * capability + (1 - momentum) * estimate
+    predicted   = clip(weak + capability * (strong - weak), 0, 1)
+
+The first estimate is taken as it is. Capability is not clipped: above 1 the policy is
+stronger than the strong model.
+
+Source: arXiv 2510.26374, section on implicit evidence ("ultra-light interpolation");
+mu in the paper, `cap_coef` in the official code.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float32, Int32
+
+from bots_jax.evidence.counts import Rows
+from bots_jax.types import PerRow, PerTask, Scalar
+
+MIN_REFERENCE_GAP = 0.01
+"""A batch whose references differ by less says nothing about the capability."""
+
+_OFFICIAL_EPSILON = 1e-6  # in the official denominator; kept so that numbers agree
+
+
+class InterpolationState(NamedTuple):
+    """What the plug-in knows.
+
+    Attributes:
+      weak: float32 [N] in [0, 1], the weak model's success chances.
+      strong: float32 [N] in [0, 1], the strong model's.
+      capability: float32, where the policy stands between them; 0 before the first
+        estimate.
+      num_estimates: int32, batches that the capability was estimated from.
+    """
+
+    weak: PerTask
+    strong: PerTask
+    capability: Float32[Array, ""]
+    num_estimates: Int32[Array, ""]
+
+
+def init_interpolation(references: Any) -> InterpolationState:
+    """Builds the plug-in's state.
+
+    Args:
+      references: [N, 2] in [0, 1], weak and strong, already checked. Traced values
+        are clipped to [0, 1], and NaN becomes 1/2.
+
+    Returns:
+      State with two arrays of its own.
+
+    Example:
+      >>> init_interpolation(np.array([[0.2, 0.9], [0.0, 0.5]])).strong
+      Array([0.9, 0.5], dtype=float32)
+    """
+    references = jnp.asarray(references).astype(jnp.float32)
+    clean = jnp.nan_to_num(jnp.clip(references, 0, 1), nan=0.5)
+    return InterpolationState(
+        weak=jnp.copy(clean[:, 0]),
+        strong=jnp.copy(clean[:, 1]),
+        capability=jnp.zeros((), jnp.float32),
+        num_estimates=jnp.zeros((), jnp.int32),
+    )
+
+
+def interpolate(weak: Array, strong: Array, capability: Array) -> Array:
+    """Predicts success chances: clip(weak + capability * (strong - weak), 0, 1).
+
+    Args:
+      weak: float32 of any shape, in [0, 1].
+      strong: float32, same shape.
+      capability: float32 scalar, finite.
+
+    Returns:
+      float32 in [0, 1], same shape.
+
+    Example:
+      >>> interpolate(jnp.float32([0, 0.2]), jnp.float32([1, 0.8]), jnp.float32(0.5))
+      Array([0.5, 0.5], dtype=float32)
+    """
+    return jnp.clip(weak + capability * (strong - weak), 0, 1)
+
+
+def estimate_capability(
+    observed: PerRow, weak: PerRow, strong: PerRow, weights: PerRow
+) -> tuple[Array, Array]:
+    """Estimates the capability from one batch, as a ratio of batch means.
+
+    Args:
+      observed: float32 [B], success rates; anything where the weight is 0.
+      weak: float32 [B], the weak model's success chances on the same tasks.
+      strong: float32 [B], the strong model's.
+      weights: float32 [B], 1 for rows that count, 0 for the others.
+
+    Returns:
+      The estimate, float32, and a bool that tells whether the batch allows one: it
+      holds a task, and its references differ by at least `MIN_REFERENCE_GAP`. The
+      estimate is 0 where it does not.
+
+    Example:
+      >>> one = jnp.ones(2, jnp.float32)
+      >>> estimate_capability(0.5 * one, 0.2 * one, 0.8 * one, one)[0].round(3)
+      Array(0.5, dtype=float32)
+    """
+    total = jnp.sum(weights)
+    mean = lambda x: jnp.sum(jnp.where(weights > 0, x, 0)) / jnp.maximum(total, 1)  # noqa: E731
+    gap = mean(strong) - mean(weak) + np.float32(_OFFICIAL_EPSILON)
+    usable = (total > 0) & (jnp.abs(gap) >= MIN_REFERENCE_GAP)
+    estimate = (mean(observed) - mean(weak)) / jnp.where(usable, gap, 1)
+    return jnp.where(usable, estimate, 0), usable
+
+
+def learn_capability(
+    state: InterpolationState, rows: Rows, momentum: Scalar
+) -> tuple[InterpolationState, Array]:
+    """Moves the capability by the evidence of one batch.
+
+    Every distinct task of the batch has the same weight, whatever its rollouts. A
+    batch that allows no estimate leaves the capability where it was; the official
+    code would divide by 1e-6 there.
+
+    Args:
+      state: the plug-in's state.
+      rows: the batch, one row per task.
+      momentum: in [0, 1), gamma in METHODS; the share that the old value keeps.
+
+    Returns:
+      New state, and the mean |predicted - observed| of the batch before learning,
+      float32, NaN for an empty batch or before the first estimate.
+
+    Example:
+      >>> from bots_jax.evidence.counts import collect_rows, evidence_from_counts
+      >>> state = init_interpolation(np.array([[0.2, 0.8], [0.2, 0.8]]))
+      >>> rows = collect_rows(evidence_from_counts([0], [8], 16), 2)
+      >>> learn_capability(state, rows, 0.9)[0].capability.round(3)
+      Array(0.5, dtype=float32)
+    """
+    weak = state.weak.at[rows.task_ids].get(mode="fill", fill_value=0)
+    strong = state.strong.at[rows.task_ids].get(mode="fill", fill_value=0)
+    trials = jnp.where(rows.valid, rows.successes + rows.failures, 1)
+    observed = rows.successes / trials
+    weights = rows.valid.astype(jnp.float32)
+    estimate, usable = estimate_capability(observed, weak, strong, weights)
+    momentum = jnp.asarray(momentum, jnp.float32)
+    blended = momentum * state.capability + (1 - momentum) * estimate
+    blended = jnp.where(state.num_estimates == 0, estimate, blended)
+    known = state.num_estimates > 0
+    error = jnp.abs(interpolate(weak, strong, state.capability) - observed)
+    mean_error = jnp.sum(weights * error) / jnp.sum(weights)
+    new = state._replace(
+        capability=jnp.where(usable, blended, state.capability),
+        num_estimates=state.num_estimates + usable.astype(jnp.int32),
+    )
+    return new, jnp.where(known, mean_error, jnp.nan)

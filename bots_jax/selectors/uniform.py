@@ -1,0 +1,91 @@
+"""Uniform selection without replacement: the baseline that believes nothing."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Int32
+
+from bots_jax import checks
+from bots_jax.evidence.counts import collect_rows
+from bots_jax.selection.gumbel import gumbel_noise
+from bots_jax.selection.top_k import count_eligible, select_top_k
+from bots_jax.selectors.common import evidence_info
+from bots_jax.types import Evidence, MaskSetting, SelectInfo, TaskSelector, UpdateInfo
+
+
+class UniformState(NamedTuple):
+    """All that the next step of uniform selection needs.
+
+    Attributes:
+      eligible: bool [] or [N], True = may be chosen.
+      num_updates: int32, the selector's clock.
+    """
+
+    eligible: MaskSetting
+    num_updates: Int32[Array, ""]
+
+
+def uniform(*, num_tasks: int, batch_size: int, eligible: Any = True) -> TaskSelector:
+    """Makes the selector that draws B distinct tasks with equal chances.
+
+    It keeps no beliefs: `update` only counts the evidence, `posterior` is Beta(1, 1)
+    for every task, and the `references` given to `init` are checked and let go, so
+    that it can stand in for any other selector.
+
+    Args:
+      num_tasks: N, in [1, 2^31 - 2].
+      batch_size: B, in [1, N].
+      eligible: bool or bool [N]; False tasks are never chosen.
+
+    Returns:
+      A selector whose state is a `UniformState`.
+
+    Raises:
+      ValueError: naming the argument, the value received and what is allowed.
+
+    Example:
+      >>> import jax
+      >>> selector = uniform(num_tasks=3, batch_size=3)
+      >>> ids, _ = selector.select(jax.random.key(0), selector.init())
+      >>> sorted(int(i) for i in ids)
+      [0, 1, 2]
+    """
+    num_tasks = checks.check_count("num_tasks", num_tasks)
+    batch_size = checks.check_count("batch_size", batch_size)
+    checks.check_batch_fits(num_tasks, batch_size)
+    checks.check_eligible(eligible, num_tasks, batch_size)
+    nothing = jnp.float32(jnp.nan)
+
+    def init(references: Any = None) -> UniformState:
+        if references is not None:
+            checks.check_references(references, num_tasks)
+        return UniformState(
+            jnp.array(eligible, bool, copy=True), jnp.zeros((), jnp.int32)
+        )
+
+    def select(key: Array, state: UniformState) -> tuple[Array, SelectInfo]:
+        noise = gumbel_noise(key, num_tasks)
+        task_ids = select_top_k(noise, state.eligible, batch_size)
+        return task_ids, SelectInfo(
+            draw_mean=nothing,
+            posterior_mean=nothing,
+            target_distance=nothing,
+            num_eligible=count_eligible(state.eligible, num_tasks),
+            num_unfilled=jnp.sum(task_ids < 0, dtype=jnp.int32),
+        )
+
+    def update(
+        state: UniformState, evidence: Evidence
+    ) -> tuple[UniformState, UpdateInfo]:
+        rows = collect_rows(evidence, num_tasks)
+        new = state._replace(num_updates=state.num_updates + 1)
+        return new, evidence_info(rows, plugin_error=nothing, capability=nothing)
+
+    def posterior(state: UniformState) -> tuple[Array, Array]:
+        del state
+        return jnp.ones((num_tasks,), jnp.float32), jnp.ones((num_tasks,), jnp.float32)
+
+    return TaskSelector(
+        init, select, update, posterior, "uniform", num_tasks, batch_size
+    )
