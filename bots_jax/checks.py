@@ -159,6 +159,18 @@ def check_dtype(name: str, value: Any, kinds: tuple[Any, ...], allowed: str) -> 
         raise ValueError(f"{name} must be {allowed}, got dtype {dtype}.")
 
 
+def check_callable(name: str, value: Any) -> None:
+    """Checks that a rule was given as a function, not by its name.
+
+    Example:
+      >>> check_callable("estimate", "posterior_means")
+      Traceback (most recent call last):
+      ValueError: estimate must be a function, got 'posterior_means'.
+    """
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {value!r:.60}.")
+
+
 def check_references(references: Any, num_tasks: int) -> None:
     """Checks the pass rates of a weak and a strong model: floating [N, 2] in [0, 1].
 

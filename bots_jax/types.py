@@ -8,6 +8,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float32, Int32
 
+from bots_jax import checks
+
 PerTask = Float32[Array, "num_tasks"]
 """One number per task: float32 [N]."""
 
@@ -119,6 +121,9 @@ def flatten_info(info: SelectInfo | UpdateInfo | StepInfo) -> dict[str, float]:
     Returns:
       Names to floats, the names of a `StepInfo` prefixed by `update/` or `select/`.
 
+    Raises:
+      ValueError: for a leaf that is not a scalar, as in the info of a vmapped step.
+
     Example:
       >>> info = SelectInfo(*(np.float32(i) for i in range(5)))
       >>> flatten_info(info)["num_unfilled"]
@@ -127,9 +132,9 @@ def flatten_info(info: SelectInfo | UpdateInfo | StepInfo) -> dict[str, float]:
     host = jax.device_get(info)
     flat = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(host):
-        flat["/".join(str(getattr(k, "name", k)) for k in path)] = float(
-            np.asarray(leaf)
-        )
+        name = "/".join(str(getattr(k, "name", k)) for k in path)
+        checks.check_shape(name, leaf, ((),))
+        flat[name] = float(np.asarray(leaf))
     return flat
 
 

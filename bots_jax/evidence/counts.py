@@ -147,13 +147,14 @@ def check_evidence(
       distinct: if True, a repeated id is refused too.
 
     Raises:
-      ValueError: with the first bad row.
+      ValueError: with the first bad row, or for shapes and dtypes that do not match.
 
     Example:
       >>> check_evidence(evidence_from_counts([0, 9], [1, 1], 2), num_tasks=4)
       Traceback (most recent call last):
       ValueError: task_ids must be in [0, 4), got 9 at row 1.
     """
+    _checked_evidence(evidence)
     ids = np.asarray(evidence.task_ids)
     successes, failures = np.asarray(evidence.successes), np.asarray(evidence.failures)
     limit = MAX_COUNT if group_size is None else group_size
@@ -188,9 +189,11 @@ def _checked_ids(task_ids: Any, num_rows: int) -> Array:
         ids = np.asarray(ids, np.int32)
     checks.check_shape("task_ids", ids, ((num_rows,),))
     checks.check_dtype("task_ids", ids, (np.integer,), "integers")
-    limits = np.iinfo(np.int32)
-    if np.dtype(ids.dtype).itemsize > 4 or np.dtype(ids.dtype).kind == "u":
-        fits = (ids >= limits.min) & (ids <= limits.max)
+    limits, dtype = np.iinfo(np.int32), np.dtype(ids.dtype)
+    if not np.can_cast(dtype, np.int32):
+        fits = ids <= limits.max
+        if dtype.kind == "i":  # JAX would wrap the lower limit to unsigned
+            fits &= ids >= limits.min
         where = jnp.where if checks.is_traced(ids) else np.where
         ids = where(fits, ids, limits.max)
     return jnp.asarray(ids).astype(jnp.int32)
@@ -270,9 +273,9 @@ def collect_rows(evidence: Evidence, num_tasks: int) -> Rows:
 
 
 def _checked_evidence(evidence: Evidence) -> tuple[Array, Array, Array]:
-    ids = evidence.task_ids
-    if jnp.ndim(ids) != 1:
-        raise ValueError(f"task_ids must have shape (rows,), got {jnp.shape(ids)}.")
+    ids = _with_dtype(evidence.task_ids)
+    if np.ndim(ids) != 1:
+        raise ValueError(f"task_ids must have shape (rows,), got {np.shape(ids)}.")
     ids = _checked_ids(ids, ids.shape[0])
     counts = []
     for name in ("successes", "failures"):

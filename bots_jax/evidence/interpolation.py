@@ -131,7 +131,8 @@ def learn_capability(
     Args:
       state: the plug-in's state.
       rows: the batch, one row per task.
-      momentum: in [0, 1), gamma in METHODS; the share that the old value keeps.
+      momentum: in [0, 1], gamma in METHODS; the share that the old value keeps. At 1
+        the first estimate stays.
 
     Returns:
       New state, and the mean |predicted - observed| of the batch before learning,

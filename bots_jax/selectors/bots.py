@@ -92,7 +92,7 @@ def bots(
       target_success_prob: wanted success chance, in [0, 1], a scalar or [N]; p*.
       temperature: >= 0; 0 takes the nearest draws, more draws batches tempered by
         exp(-distance / temperature); tau in the official code.
-      capability_momentum: share of the capability that a step keeps, in [0, 1);
+      capability_momentum: share of the capability that a step keeps, in [0, 1];
         gamma, 0.9 in the official code.
       prior_alpha: in [0.01, 1e5], a scalar or [N].
       prior_beta: likewise.
@@ -133,6 +133,7 @@ def bots(
     if estimate is None:
         above_one = _is_at_least_one(prior_alpha) and _is_at_least_one(prior_beta)
         estimate = functools.partial(thompson_draws, shapes_above_one=above_one)
+    checks.check_callable("estimate", estimate)
 
     def init(references: Any = None) -> BotsState:
         return init_bots(

@@ -1,0 +1,89 @@
+"""The command line: one function per command."""
+
+import sys
+from collections.abc import Callable
+
+_USAGE = """\
+usage: bots-jax COMMAND [OPTIONS]
+
+Bayesian online task selection for reinforcement finetuning, in JAX.
+
+commands:
+{commands}
+
+bots-jax COMMAND --help shows the options of a command with their defaults."""
+
+
+def train_command(arguments: list[str]) -> None:
+    """Train a small language model by GRPO, with a selector choosing its tasks."""
+    import tyro
+
+    from bots_jax.grpo.commands import TrainCommand, run_train
+
+    run_train(tyro.cli(TrainCommand, prog="bots-jax train", args=arguments))
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train_command}
+
+
+def usage() -> str:
+    """Returns the help text: every command with its first line.
+
+    Example:
+      >>> "train" in usage()
+      True
+    """
+    lines = [f"  {name:<8} {(f.__doc__ or '').strip()}" for name, f in COMMANDS.items()]
+    return _USAGE.format(commands="\n".join(lines))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; every expected error is one sentence on standard error.
+
+    Args:
+      arguments: without the program's name; those of the process by default.
+
+    Returns:
+      Exit status: 0, 1 for an error, 2 for an unknown command, 130 when interrupted.
+
+    Example:
+      >>> main(["--help"])  # doctest: +ELLIPSIS
+      usage: bots-jax COMMAND [OPTIONS]
+      ...
+      0
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name == "--version":
+        from bots_jax.version import __version__
+
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        allowed = ", ".join(COMMANDS)
+        return _fail(f"command must be one of: {allowed}; got {name!r}.", status=2)
+    try:
+        COMMANDS[name](rest)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("bots_jax"):
+            raise
+        return _fail(
+            f"bots-jax {name} needs {error.name}: pip install 'bots-jax[train]'."
+        )
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; go on with --resume.", status=130)
+    return 0
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"bots-jax: error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

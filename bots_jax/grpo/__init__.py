@@ -1,0 +1,1 @@
+"""Group-relative policy optimisation in Flax and optax, with a selector in the loop."""

@@ -1,0 +1,308 @@
+"""GRPO with a selector in the loop: select, generate, reward, learn, update, log.
+
+Differences from the textbook: the tasks of a batch come from a selector, not from a
+shuffled list; the loss is normalised by tokens, not by sequences; and the policy that
+sampled is the policy that learns (`num_updates` = 1), so the ratio is clipped only
+when a batch is used more than once.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import bots_jax
+from bots_jax.grpo.advantages import group_relative_advantages
+from bots_jax.grpo.config import GrpoConfig, SelectorConfig, TrainConfig
+from bots_jax.grpo.data import RunData
+from bots_jax.grpo.rollouts import SOLVED, Policy, pass_rates, reward, roll_out
+from bots_jax.grpo.train_step import (
+    Batch,
+    Learner,
+    LearnInfo,
+    learn_from_rollouts,
+    make_grpo_optimizer,
+)
+from bots_jax.metrics import coverage
+
+SELECTORS = ("bots", "uniform")
+
+
+class Trainer(NamedTuple):
+    """What stays the same over a run.
+
+    Attributes:
+      config: the settings.
+      data: the tasks.
+      policy: structure, tokenizer and devices; its parameters are the starting ones,
+        which `kl_coef` pulls towards.
+      selector: the rule that chooses tasks.
+      select: `selector.select`, jitted.
+      update: `selector.update`, jitted, with the state donated.
+      tx: the optimiser.
+    """
+
+    config: TrainConfig
+    data: RunData
+    policy: Policy
+    selector: bots_jax.TaskSelector
+    select: Any
+    update: Any
+    tx: optax.GradientTransformation
+
+
+class RunState(NamedTuple):
+    """What a checkpoint holds: everything that the next step needs.
+
+    Attributes:
+      learner: the policy's parameters and the optimiser's state.
+      selector_state: the selector's.
+      visits: int32 [N], how often each task was chosen.
+      num_rollouts, num_tokens: int64 scalars, generated so far.
+    """
+
+    learner: Learner
+    selector_state: Any
+    visits: np.ndarray
+    num_rollouts: np.ndarray
+    num_tokens: np.ndarray
+
+
+def make_selector(
+    config: SelectorConfig, grpo: GrpoConfig, num_tasks: int
+) -> bots_jax.TaskSelector:
+    """Builds the selector that a config names.
+
+    Raises:
+      ValueError: for an unknown name, or a parameter out of range.
+
+    Example:
+      >>> make_selector(SelectorConfig(name="uniform"), GrpoConfig(), 100).name
+      'uniform'
+    """
+    if config.name == "uniform":
+        return bots_jax.uniform(num_tasks=num_tasks, batch_size=grpo.batch_size)
+    if config.name == "bots":
+        return bots_jax.bots(
+            num_tasks=num_tasks,
+            batch_size=grpo.batch_size,
+            group_size=grpo.group_size,
+            forgetting=config.forgetting,
+            implicit_weight=config.implicit_weight,
+            target_success_prob=config.target_success_prob,
+            temperature=config.temperature,
+            capability_momentum=config.capability_momentum,
+        )
+    raise ValueError(f"selector must be one of {SELECTORS}, got {config.name!r}.")
+
+
+def make_trainer(config: TrainConfig, data: RunData, policy: Policy) -> Trainer:
+    """Bundles what stays the same over a run, its functions jitted."""
+    selector = make_selector(config.selector, config.grpo, len(data.train.pool))
+    return Trainer(
+        config=config,
+        data=data,
+        policy=policy,
+        selector=selector,
+        select=jax.jit(selector.select),
+        update=jax.jit(selector.update, donate_argnums=0),
+        tx=make_grpo_optimizer(config.grpo),
+    )
+
+
+def start_state(trainer: Trainer, references: np.ndarray) -> RunState:
+    """Builds the state before the first step."""
+    params = jax.tree.map(jnp.copy, trainer.policy.params)
+    learner = trainer.policy.devices.copy(Learner(params, trainer.tx.init(params)))
+    return RunState(
+        learner=learner,
+        selector_state=trainer.selector.init(references),
+        visits=np.zeros(len(trainer.data.train.pool), np.int32),
+        num_rollouts=np.zeros((), np.int64),
+        num_tokens=np.zeros((), np.int64),
+    )
+
+
+class Stopwatch:
+    """Seconds per phase of a step.
+
+    Example:
+      >>> watch = Stopwatch()
+      >>> watch.lap("select"); sorted(watch.seconds)
+      ['select']
+    """
+
+    def __init__(self) -> None:
+        """Starts now."""
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Books the time since the last lap."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def grpo_step(
+    trainer: Trainer, state: RunState, step: int
+) -> tuple[RunState, dict[str, Any]]:
+    """Takes one training step.
+
+    Args:
+      trainer: what stays the same.
+      state: what changes; its arrays on the devices are donated.
+      step: from 0; decides the random numbers of the step.
+
+    Returns:
+      New state, and the line of metrics.jsonl.
+    """
+    config, tasks, watch = trainer.config.grpo, trainer.data.train, Stopwatch()
+    step_key = jax.random.fold_in(jax.random.key(trainer.config.seed), step)
+    select_key, generate_key = jax.random.split(step_key)
+
+    # Select: which tasks the model is ready for.
+    task_ids, select_info = trainer.select(select_key, state.selector_state)
+    task_ids = np.asarray(task_ids)
+    watch.lap("select")
+
+    # Generate: G rollouts of each.
+    policy = trainer.policy._replace(params=state.learner.params)
+    prompt_ids, completions = roll_out(
+        policy, tasks, task_ids, config.group_size, generate_key, config.temperature
+    )
+    jax.block_until_ready(completions)
+    watch.lap("generate")
+
+    # Reward: by the tasks' own scorers. A rollout that could not be scored is masked.
+    rewards = reward(policy, tasks, task_ids, completions)
+    scored = np.isfinite(rewards)
+    watch.lap("reward")
+
+    # Learn: from rollouts relative to their siblings.
+    advantages = np.where(scored, group_advantages(rewards, scored), 0).reshape(-1)
+    batch = Batch(prompt_ids, *completions, advantages.astype(np.float32))
+    learner, learn_info = learn(trainer, state.learner, batch)
+    jax.block_until_ready(learner)
+    watch.lap("learn")
+
+    # Update the selector: what the rewards say about these tasks and the others.
+    evidence = bots_jax.evidence_from_rewards(task_ids, rewards, mask=scored)
+    selector_state, update_info = trainer.update(state.selector_state, evidence)
+    jax.block_until_ready(selector_state)
+    watch.lap("update")
+
+    # Log.
+    num_tokens = int(np.asarray(completions.completion_mask).sum())
+    visits = state.visits.copy()
+    visits[task_ids] += 1
+    new = RunState(
+        learner=learner,
+        selector_state=selector_state,
+        visits=visits,
+        num_rollouts=state.num_rollouts + rewards.size,
+        num_tokens=state.num_tokens + num_tokens,
+    )
+    info = bots_jax.StepInfo(update_info, select_info)
+    row = {"step": step, **step_scalars(rewards, num_tokens, learn_info, new)}
+    row.update(bots_jax.flatten_info(info))
+    row.update({f"seconds/{name}": value for name, value in watch.seconds.items()})
+    row["picked/task_ids"] = task_ids.tolist()
+    row["picked/solved"] = (rewards >= SOLVED).mean(axis=1).tolist()
+    return new, row
+
+
+@jax.jit
+def _masked_advantages(rewards: jax.Array, scored: jax.Array) -> jax.Array:
+    mean = jnp.mean(rewards, axis=1, keepdims=True, where=scored)
+    return group_relative_advantages(jnp.where(scored, rewards, mean))
+
+
+def group_advantages(rewards: np.ndarray, scored: np.ndarray) -> np.ndarray:
+    """Standardises rewards within groups, unscored rollouts counting as average.
+
+    Args:
+      rewards: float32 [B, G]; NaN where not scored.
+      scored: bool [B, G].
+
+    Returns:
+      float32 [B, G]; 0 in a group without a score.
+
+    Example:
+      >>> rewards, scored = np.float32([[1, 0, np.nan]]), np.array([[1, 1, 0]], bool)
+      >>> float(group_advantages(rewards, scored)[0, 2])
+      0.0
+    """
+    clean = np.where(scored, rewards, 0).astype(np.float32)
+    return np.nan_to_num(np.asarray(_masked_advantages(clean, scored)))
+
+
+def learn(
+    trainer: Trainer, learner: Learner, batch: Batch
+) -> tuple[Learner, LearnInfo]:
+    """Takes `num_updates` optimiser steps on a batch; info of the last."""
+    config = trainer.config.grpo
+    reference = trainer.policy.params if config.kl_coef > 0 else None
+    batch = trainer.policy.devices.split(batch)
+    info = None
+    for _ in range(config.num_updates):
+        learner, info = learn_from_rollouts(
+            trainer.policy.model,
+            learner,
+            reference,
+            batch,
+            tx=trainer.tx,
+            config=config,
+            pad_id=trainer.policy.tokenizer.pad_id,
+        )
+    assert info is not None  # num_updates >= 1, checked with the config
+    return learner, info
+
+
+def step_scalars(
+    rewards: np.ndarray, num_tokens: int, learn_info: LearnInfo, state: RunState
+) -> dict[str, float]:
+    """Summarises a step: what was earned, how mixed it was, what was covered.
+
+    The effective task ratio counts tasks that some rollouts solved and some did not;
+    partly right answers do not count as solved.
+    """
+    solved = (rewards >= SOLVED).mean(axis=1)
+    learnt = {f"learn/{name}": float(v) for name, v in learn_info._asdict().items()}
+    return {
+        "reward": float(np.nanmean(rewards)),
+        "solved": float(solved.mean()),
+        "effective_task_ratio": float(((solved > 0) & (solved < 1)).mean()),
+        "coverage": float(coverage(state.visits)),
+        "max_visits": int(state.visits.max()),
+        "unscored": int((~np.isfinite(rewards)).sum()),
+        "completion_length": num_tokens / rewards.size,
+        "rollouts_total": int(state.num_rollouts),
+        "tokens_total": int(state.num_tokens),
+        **learnt,
+    }
+
+
+def evaluate(trainer: Trainer, params: nnx.State) -> dict[str, float]:
+    """Measures success on the held-out tasks, sampled as in training.
+
+    The same tasks and the same key every time, so that two evaluations differ by the
+    policy alone.
+    """
+    config, tasks = trainer.config.evaluation, trainer.data.held_out
+    rates = pass_rates(
+        trainer.policy._replace(params=params),
+        tasks,
+        np.arange(len(tasks.pool)),
+        config.rollouts,
+        jax.random.fold_in(jax.random.key(trainer.config.seed), 2**31 - 1),
+        temperature=trainer.config.grpo.temperature,
+    )
+    return {
+        "held_out/solved": float(rates.solved.mean()),
+        "held_out/reward": float(rates.mean_reward.mean()),
+    }

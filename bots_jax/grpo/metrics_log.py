@@ -1,0 +1,92 @@
+"""metrics.jsonl: one line per training step, cut back to a step on resume."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+
+class MetricsLog:
+    """Appends dicts of numbers to a JSON Lines file, and to TensorBoard if asked.
+
+    Example:
+      >>> import tempfile
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> log = MetricsLog(pathlib.Path(folder.name) / "metrics.jsonl", from_step=0)
+      >>> log.write({"step": 0, "loss": float("nan")}); log.close()
+      >>> read_metrics(pathlib.Path(folder.name) / "metrics.jsonl")
+      [{'step': 0, 'loss': None}]
+      >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        from_step: int,
+        tensorboard: pathlib.Path | None = None,
+    ):
+        """Opens the file and drops the lines of steps >= from_step.
+
+        Args:
+          path: the file.
+          from_step: the step that the run goes on with.
+          tensorboard: folder for event files; None for none.
+        """
+        self.rows = [row for row in read_metrics(path) if row["step"] < from_step]
+        if path.is_file():
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            beside = path.with_suffix(".tmp")
+            beside.write_text(text)
+            os.replace(beside, path)
+        self._file = path.open("a")
+        self._writer = None
+        if tensorboard is not None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(tensorboard), purge_step=from_step)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Writes one line, which holds at least "step", and flushes it."""
+        clean = {name: _plain(value) for name, value in row.items()}
+        self.rows.append(clean)
+        self._file.write(json.dumps(clean) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            for name, value in clean.items():
+                if isinstance(value, (int, float)):
+                    self._writer.add_scalar(name, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Closes the file and the event files."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads a metrics file; a line that a kill cut short is left out.
+
+    Example:
+      >>> read_metrics(pathlib.Path("no-such-file"))
+      []
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

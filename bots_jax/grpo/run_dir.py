@@ -1,0 +1,116 @@
+"""The directory of a run: its settings, its fingerprints, and who may write there."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+from bots_jax.grpo.config import TrainConfig, from_dict, to_dict
+
+_SHARED = ("seed", "num_tasks", "families", "model", "warmup", "reference")
+_BASE_ENTRIES = ("warmup", "strong", "references")
+
+
+def default_run_dir(config: TrainConfig) -> pathlib.Path:
+    """Names a new directory by selector and time: runs/bots-20261120-155900.
+
+    Example:
+      >>> default_run_dir(TrainConfig()).parent.name
+      'runs'
+    """
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("runs") / f"{config.selector.name}-{now}"
+
+
+def create_run(config: TrainConfig, directory: pathlib.Path) -> None:
+    """Makes the directory of a new run and writes its settings.
+
+    Raises:
+      ValueError: if something is there already.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(
+            f"run directory must be new or empty, got {directory}; "
+            f"to go on with a run that is there, use --resume {directory}."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / "config.partial"
+    partial.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    os.replace(partial, directory / "config.json")
+
+
+def read_run_config(directory: pathlib.Path) -> TrainConfig:
+    """Reads the settings of a run.
+
+    Raises:
+      ValueError: if the directory holds no run.
+
+    Example:
+      >>> read_run_config(pathlib.Path("no-such-run"))
+      Traceback (most recent call last):
+      ValueError: no run at no-such-run: no-such-run/config.json is not there.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise ValueError(f"no run at {directory}: {path} is not there.")
+    try:
+        return from_dict(TrainConfig, json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as settings: {error}.") from None
+
+
+def _hash(values: object) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def base_fingerprint(config: TrainConfig, pool_fingerprint: str) -> str:
+    """Hashes what decides warm-up and references; runs that share it may share those.
+
+    Example:
+      >>> base_fingerprint(TrainConfig(), "p") == base_fingerprint(TrainConfig(), "q")
+      False
+    """
+    values = to_dict(config)
+    return _hash([{name: values[name] for name in _SHARED}, pool_fingerprint])
+
+
+def run_fingerprint(config: TrainConfig, pool_fingerprint: str) -> str:
+    """Hashes all that decides a run's results.
+
+    Example:
+      >>> one, two = TrainConfig(), TrainConfig(seed=1)
+      >>> run_fingerprint(one, "p") == run_fingerprint(two, "p")
+      False
+    """
+    return _hash([to_dict(config), pool_fingerprint])
+
+
+def adopt_base(config: TrainConfig, source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies the warm-up and the references of another run.
+
+    Raises:
+      ValueError: if that run differs in what decides them, or has not finished them.
+    """
+    other = read_run_config(source)
+    for name in _SHARED:
+        mine, theirs = getattr(config, name), getattr(other, name)
+        if mine != theirs:
+            show = lambda v: to_dict(v) if dataclasses.is_dataclass(v) else v  # noqa: E731
+            raise ValueError(
+                f"--warmup-from needs a run with the same {name}: "
+                f"{source} has {show(theirs)}, this run {show(mine)}."
+            )
+    if not (source / "references" / "strong.npz").is_file():
+        raise ValueError(
+            f"--warmup-from needs a run that has measured its references, got {source}."
+        )
+    for name in _BASE_ENTRIES:
+        if not (target / name).exists():
+            partial = target / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source / name, partial)
+            os.replace(partial, target / name)
