@@ -119,6 +119,9 @@ def empty_evidence(num_rows: int) -> Evidence:
     Returns:
       Evidence for B rows that `update` drops and counts as masked.
 
+    Raises:
+      ValueError: for a number of rows that is not an integer >= 0.
+
     Example:
       >>> empty_evidence(2).task_ids
       Array([-1, -1], dtype=int32)

@@ -8,6 +8,7 @@ import tyro
 
 from bots_jax.grpo.config import TrainConfig
 from bots_jax.grpo.config_checks import check_config
+from bots_jax.grpo.devices import keep_freed_memory, use_all_cores
 from bots_jax.grpo.loop import make_selector
 from bots_jax.grpo.run_dir import (
     adopt_base,
@@ -66,6 +67,8 @@ def run_train(command: TrainCommand) -> dict[str, float]:
         create_run(config, directory)
         if command.warmup_from is not None:
             adopt_base(config, command.warmup_from, directory)
+    keep_freed_memory()
+    use_all_cores(config.grpo.batch_size * config.grpo.group_size)
     if not command.quiet:
         print(f"run directory: {directory}", flush=True)
     return train(config, directory, RunOptions(command.tensorboard, command.quiet))

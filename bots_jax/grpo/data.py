@@ -69,11 +69,11 @@ def load_data(config: TrainConfig, quiet: bool = False) -> RunData:
         everything = build_pool(
             total,
             seed=config.seed,
-            families=config.families or None,
+            families=config.families,
             progress=lambda done, _: phase.advance(done - phase.done),
         )
     train, held = split_pool(everything, held_out, seed=config.seed)
-    rates = wrong_rates()
+    rates = wrong_rates(config.warmup.wrong_rates)
     mixed = Demonstrations.from_pool(train, rates, tokenizer)
     correct = Demonstrations(mixed.tokens, np.zeros_like(mixed.wrong_rate))
     return RunData(

@@ -7,6 +7,7 @@ when a batch is used more than once.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,7 @@ class Trainer(NamedTuple):
         which `kl_coef` pulls towards.
       selector: the rule that chooses tasks.
       select: `selector.select`, jitted.
-      update: `selector.update`, jitted, with the state donated.
+      update: `update_from_rewards` of the selector, jitted, with the state donated.
       tx: the optimiser.
     """
 
@@ -100,6 +101,26 @@ def make_selector(
     raise ValueError(f"selector must be one of {SELECTORS}, got {config.name!r}.")
 
 
+def update_from_rewards(selector: bots_jax.TaskSelector) -> Callable[..., Any]:
+    """Makes update(state, task_ids, rewards, mask) -> state, info: one compiled call.
+
+    Example:
+      >>> selector = bots_jax.uniform(num_tasks=4, batch_size=1)
+      >>> update = update_from_rewards(selector)
+      >>> rewards, mask = np.float32([[1, 0]]), np.ones((1, 2), bool)
+      >>> float(update(selector.init(), np.int32([2]), rewards, mask)[1].success_rate)
+      0.5
+    """
+
+    def update(
+        state: Any, task_ids: Any, rewards: Any, mask: Any
+    ) -> tuple[Any, bots_jax.UpdateInfo]:
+        evidence = bots_jax.evidence_from_rewards(task_ids, rewards, mask)
+        return selector.update(state, evidence)
+
+    return update
+
+
 def make_trainer(config: TrainConfig, data: RunData, policy: Policy) -> Trainer:
     """Bundles what stays the same over a run, its functions jitted."""
     selector = make_selector(config.selector, config.grpo, len(data.train.pool))
@@ -109,7 +130,7 @@ def make_trainer(config: TrainConfig, data: RunData, policy: Policy) -> Trainer:
         policy=policy,
         selector=selector,
         select=jax.jit(selector.select),
-        update=jax.jit(selector.update, donate_argnums=0),
+        update=jax.jit(update_from_rewards(selector), donate_argnums=0),
         tx=make_grpo_optimizer(config.grpo),
     )
 
@@ -191,8 +212,9 @@ def grpo_step(
     watch.lap("learn")
 
     # Update the selector: what the rewards say about these tasks and the others.
-    evidence = bots_jax.evidence_from_rewards(task_ids, rewards, mask=scored)
-    selector_state, update_info = trainer.update(state.selector_state, evidence)
+    selector_state, update_info = trainer.update(
+        state.selector_state, task_ids, rewards, scored
+    )
     jax.block_until_ready(selector_state)
     watch.lap("update")
 

@@ -6,6 +6,7 @@ import zlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bots_jax.checkpoint import Checkpoints
@@ -179,9 +180,9 @@ def optimise(
     first = 0
     if found is not None:
         first, state = found
-        put = trainer.policy.devices.copy
         state = state._replace(
-            learner=put(state.learner), selector_state=put(state.selector_state)
+            learner=trainer.policy.devices.copy(state.learner),
+            selector_state=jax.tree.map(jnp.asarray, state.selector_state),
         )
     log = MetricsLog(
         directory / "metrics.jsonl",

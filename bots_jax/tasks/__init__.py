@@ -5,10 +5,9 @@ Nothing here imports jax; reasoning-gym and pyarrow are imported when first need
 
 from bots_jax.tasks.cache import build_pool
 from bots_jax.tasks.demonstrations import (
-    U_SHAPED,
+    RATES_BY_LEVEL,
     DemonstrationBatch,
     Demonstrations,
-    RateBand,
     TokenisedPool,
     tokenise,
     wrong_rates,
@@ -33,12 +32,11 @@ __all__ = [
     "MAX_ANSWER_CHARS",
     "MAX_PROMPT_CHARS",
     "NUM_LEVELS",
-    "U_SHAPED",
+    "RATES_BY_LEVEL",
     "CharTokenizer",
     "DemonstrationBatch",
     "Demonstrations",
     "Family",
-    "RateBand",
     "Scorer",
     "TaskPool",
     "TokenisedPool",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,64 +25,50 @@ from bots_jax.tasks.families import (
 from bots_jax.tasks.pool import TaskPool
 from bots_jax.tasks.tokenizer import CharTokenizer
 
-
-class RateBand(NamedTuple):
-    """A share of the (family, level) cells, and the wrong rates it is spread over."""
-
-    share: float
-    low: float
-    high: float
+RATES_BY_LEVEL = (0.02, 0.88, 0.94, 0.97)
+"""The easiest level is shown mostly right, the others mostly wrong."""
 
 
-U_SHAPED = (
-    RateBand(1 / 3, 0.0, 0.05),
-    RateBand(1 / 6, 0.05, 0.9),
-    RateBand(1 / 2, 0.9, 0.985),
-)
-"""Mastered cells, a few in between, and cells whose right procedure is seldom shown."""
+def wrong_rates(
+    by_level: Sequence[float] = RATES_BY_LEVEL, spread: float = 0.5
+) -> CellRates:
+    """Gives every family and level its own rate of wrong demonstrations.
 
-
-def wrong_rates(profile: tuple[RateBand, ...] = U_SHAPED) -> CellRates:
-    """Spreads wrong rates over families and levels; which cell gets which is fixed.
-
-    Cells are ranked by a hash of their names, so rate and difficulty are unrelated;
-    each band takes its share of the ranks and climbs evenly from low to high.
+    A level's rate is moved per family by up to `spread` in log-odds, in a direction
+    fixed by a hash of their names. Since the easiest level shows the right procedure,
+    a model can learn it; since the others seldom do, it seldom uses it there.
 
     Args:
-      profile: bands whose shares sum to 1.
+      by_level: rate of each level from the easiest, in [0, 1].
+      spread: >= 0; 0 gives every family the same rates.
 
     Returns: float32 [families, levels] in [0, 1], rows as in FAMILY_NAMES.
 
     Raises:
-      ValueError: if the shares do not sum to 1 or a rate leaves [0, 1].
+      ValueError: if there is not one rate per level, or one leaves [0, 1].
 
-    >>> rates = wrong_rates((RateBand(0.5, 0.0, 0.0), RateBand(0.5, 1.0, 1.0)))
-    >>> np.unique(rates).tolist(), float(rates.mean())
-    ([0.0, 1.0], 0.5)
+    >>> wrong_rates((0, 0.5, 0.5, 1), spread=0.0)[0].tolist()
+    [0.0, 0.5, 0.5, 1.0]
     """
-    for band in profile:
-        if not (0 <= band.low <= band.high <= 1 and band.share >= 0):
-            raise ValueError(f"a band must have 0 <= low <= high <= 1, got {band}")
-    total = sum(band.share for band in profile)
-    if abs(total - 1) > 1e-6:
-        raise ValueError(f"shares of the profile must sum to 1, got {total}")
-    names = [f"{name}/{level}" for name in FAMILY_NAMES for level in range(NUM_LEVELS)]
-    hashes = [hashlib.sha256(name.encode()).hexdigest() for name in names]
-    bounds = np.cumsum([0, *(band.share for band in profile)]) * len(names)
-    rates = np.concatenate(
-        [
-            np.linspace(band.low, band.high, stop - start)
-            for band, start, stop in zip(
-                profile,
-                np.rint(bounds[:-1]).astype(int),
-                np.rint(bounds[1:]).astype(int),
-                strict=True,
-            )
-        ]
-    )
-    table = np.empty(len(names), np.float32)
-    table[np.argsort(hashes)] = rates
-    return table.reshape(len(FAMILY_NAMES), NUM_LEVELS)
+    rates = np.asarray(by_level, np.float64)
+    if rates.shape != (NUM_LEVELS,) or not ((rates >= 0) & (rates <= 1)).all():
+        raise ValueError(
+            f"by_level must be {NUM_LEVELS} rates in [0, 1], got {tuple(by_level)}"
+        )
+    if not spread >= 0:
+        raise ValueError(f"spread must be >= 0, got {spread}")
+    shifts = [
+        [_hashed(f"{name}/{level}") for level in range(NUM_LEVELS)]
+        for name in FAMILY_NAMES
+    ]
+    odds = np.exp(spread * np.array(shifts))
+    return (rates * odds / (1 - rates + rates * odds)).astype(np.float32)
+
+
+def _hashed(name: str) -> float:
+    """Maps a name to a number in [-1, 1], the same on every machine."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / (2**31 - 0.5) - 1
 
 
 class TokenisedPool(NamedTuple):
