@@ -64,6 +64,8 @@ class Checkpoints:
             arrays=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
         )
         with _full_disk_named(self._directory):
+            if step in self._manager.all_steps():
+                self._manager.delete(step)  # a damaged one, passed over on resume
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
 

@@ -112,6 +112,8 @@ def check_number(name: str, value: Any, low: float, high: float) -> Any:
       ValueError: temperature must be a scalar, got shape (2,).
     """
     check_shape(name, value, ((),))
+    if isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
     return check_in_range(name, value, low, high)
 
 

@@ -42,10 +42,15 @@ def coverage(visits: Array) -> Array:
       float32 scalar in [0, 1]; 1 if no task was chosen twice, or if all were chosen.
       NaN before the first choice.
 
+    Raises:
+      ValueError: for another shape.
+
     Example:
       >>> coverage(jnp.array([3, 1, 0, 0, 0]))
       Array(0.5, dtype=float32)
     """
+    if visits.ndim != 1:
+        raise ValueError(f"visits must have shape (num_tasks,), got {visits.shape}.")
     distinct = jnp.sum(visits > 0, dtype=jnp.float32)
     total = jnp.sum(visits.astype(jnp.float32))
     return distinct / jnp.minimum(visits.shape[0], total)

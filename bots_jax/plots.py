@@ -49,12 +49,12 @@ def effective_tasks(ax: "Axes", rows: Rows, label: str = "", window: int = 20) -
       window: steps of the running mean.
     """
     steps, ratio = _series(rows, "effective_task_ratio")
-    _, covered = _series(rows, "coverage")
+    covered_steps, covered = _series(rows, "coverage")
     prefix = f"{label}: " if label else ""
     (line,) = ax.plot(steps, _smooth(ratio, window), label=f"{prefix}effective tasks")
     ax.plot(steps, ratio, alpha=0.2, linewidth=0.7, color=line.get_color())
     ax.plot(
-        steps,
+        covered_steps,
         covered,
         linestyle="--",
         color=line.get_color(),

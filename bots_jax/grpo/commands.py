@@ -1,6 +1,7 @@
 """`bots-jax train`: from command-line options to a run."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Annotated
 
@@ -12,12 +13,13 @@ from bots_jax.grpo.devices import keep_freed_memory, use_all_cores
 from bots_jax.grpo.loop import make_selector
 from bots_jax.grpo.run_dir import (
     adopt_base,
+    check_base,
     create_run,
     default_run_dir,
     read_run_config,
 )
 from bots_jax.grpo.train import RunOptions, train
-from bots_jax.tasks import FAMILY_NAMES
+from bots_jax.tasks.families import resolve_families
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +66,14 @@ def run_train(command: TrainCommand) -> dict[str, float]:
         config = command.config
         _check_early(config)
         directory = command.run_dir or default_run_dir(config)
+        if command.warmup_from is not None:
+            check_base(config, command.warmup_from)
         create_run(config, directory)
         if command.warmup_from is not None:
-            adopt_base(config, command.warmup_from, directory)
+            adopt_base(command.warmup_from, directory)
     keep_freed_memory()
-    use_all_cores(config.grpo.batch_size * config.grpo.group_size)
+    rollouts = config.grpo.batch_size * config.grpo.group_size
+    use_all_cores(math.gcd(rollouts, config.warmup.batch_size))
     if not command.quiet:
         print(f"run directory: {directory}", flush=True)
     return train(config, directory, RunOptions(command.tensorboard, command.quiet))
@@ -92,9 +97,5 @@ def _resumed_config(command: TrainCommand) -> TrainConfig:
 def _check_early(config: TrainConfig) -> None:
     """Refuses what can be refused before the first file is written."""
     check_config(config)
-    for family in config.families:
-        if family not in FAMILY_NAMES:
-            raise ValueError(
-                f"families must be among {', '.join(FAMILY_NAMES)}, got {family!r}."
-            )
+    resolve_families(config.families)
     make_selector(config.selector, config.grpo, config.num_tasks)

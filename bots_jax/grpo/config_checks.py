@@ -29,6 +29,7 @@ _COUNTS = (
     ("evaluation.calibration_rollouts", 1),
 )
 _RANGES = (
+    ("model.rotary_base", 1.0, 1e6),
     ("warmup.learning_rate", 1e-9, 1.0),
     ("grpo.learning_rate", 0.0, 1.0),
     ("grpo.max_grad_norm", 1e-9, 1e9),
@@ -56,6 +57,8 @@ def check_config(config: TrainConfig) -> None:
         checks.check_count(name, _get(config, name), minimum)
     for name, low, high in _RANGES:
         checks.check_number(name, _get(config, name), low, high)
+    for level, rate in enumerate(config.warmup.wrong_rates):
+        checks.check_number(f"warmup.wrong_rates[{level}]", rate, 0.0, 1.0)
     checks.check_batch_fits(config.num_tasks, config.grpo.batch_size)
     check_model_config(config.model)
     rollouts = config.grpo.batch_size * config.grpo.group_size

@@ -39,7 +39,8 @@ def use_all_cores(rollouts: int) -> int:
     asks for a number of host devices, or for accelerators.
 
     Args:
-      rollouts: of a batch; the number of devices divides it.
+      rollouts: rows of every batch, or a divisor of them; the number of devices
+        divides it.
 
     Returns:
       Devices asked for; 0 where nothing was changed.
@@ -48,14 +49,14 @@ def use_all_cores(rollouts: int) -> int:
       >>> jax.local_device_count() >= 1 and use_all_cores(256)
       0
     """
-    from jax._src import xla_bridge  # the one place that knows whether JAX has started
-
-    asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if xla_bridge.backends_are_initialized() or asked:
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     count = max(n for n in range(1, min(cores, 8) + 1) if rollouts % n == 0)
-    jax.config.update("jax_num_cpu_devices", count)
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # JAX has started
+        return 0
     return count
 
 

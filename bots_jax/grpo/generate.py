@@ -74,7 +74,8 @@ def generate(
     count = jnp.sum(real, axis=1, dtype=jnp.int32)
     positions = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
     slots = jnp.arange(time)
-    attend = (slots <= jnp.arange(prompt_length)[:, None]) & keys_seen[:, None, :]
+    causal = slots[None] <= jnp.arange(prompt_length)[:, None]
+    attend = causal[None] & keys_seen[:, None, :]
     logits, cache = policy(
         prompt_ids, positions, attend, policy.empty_cache(batch, time), 0
     )

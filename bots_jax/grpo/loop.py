@@ -234,7 +234,7 @@ def grpo_step(
     row.update(bots_jax.flatten_info(info))
     row.update({f"seconds/{name}": value for name, value in watch.seconds.items()})
     row["picked/task_ids"] = task_ids.tolist()
-    row["picked/solved"] = (rewards >= SOLVED).mean(axis=1).tolist()
+    row["picked/solved"] = solved_rates(rewards)[0].tolist()
     return new, row
 
 
@@ -285,6 +285,25 @@ def learn(
     return learner, info
 
 
+def solved_rates(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts full rewards per task; rollouts without a score are left out.
+
+    Args:
+      rewards: float32 [B, G]; NaN where not scored.
+
+    Returns:
+      Share of solved rollouts, float [B], and whether some were and some were not.
+
+    Example:
+      >>> rates, is_mixed = solved_rates(np.float32([[1, 1, np.nan], [1, 0.5, 0]]))
+      >>> rates.round(2).tolist(), is_mixed.tolist()
+      ([1.0, 0.33], [False, True])
+    """
+    solved = (rewards >= SOLVED).sum(axis=1)
+    scored = np.isfinite(rewards).sum(axis=1)
+    return solved / np.maximum(scored, 1), (solved > 0) & (solved < scored)
+
+
 def step_scalars(
     rewards: np.ndarray, num_tokens: int, learn_info: LearnInfo, state: RunState
 ) -> dict[str, float]:
@@ -293,15 +312,16 @@ def step_scalars(
     The effective task ratio counts tasks that some rollouts solved and some did not;
     partly right answers do not count as solved.
     """
-    solved = (rewards >= SOLVED).mean(axis=1)
+    scored = np.isfinite(rewards)
+    rates, is_mixed = solved_rates(rewards)
     learnt = {f"learn/{name}": float(v) for name, v in learn_info._asdict().items()}
     return {
-        "reward": float(np.nanmean(rewards)),
-        "solved": float(solved.mean()),
-        "effective_task_ratio": float(((solved > 0) & (solved < 1)).mean()),
-        "coverage": float(coverage(state.visits)),
+        "reward": float(np.sum(rewards, where=scored) / max(scored.sum(), 1)),
+        "solved": float(rates.mean()),
+        "effective_task_ratio": float(is_mixed.mean()),
+        "coverage": float(coverage(jnp.asarray(state.visits))),
         "max_visits": int(state.visits.max()),
-        "unscored": int((~np.isfinite(rewards)).sum()),
+        "unscored": int((~scored).sum()),
         "completion_length": num_tokens / rewards.size,
         "rollouts_total": int(state.num_rollouts),
         "tokens_total": int(state.num_tokens),

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+from types import TracebackType
 from typing import Any
 
 
@@ -39,7 +40,7 @@ class MetricsLog:
             beside = path.with_suffix(".tmp")
             beside.write_text(text)
             os.replace(beside, path)
-        self._file = path.open("a")
+        self._path, self._file = path, path.open("a")
         self._writer = None
         if tensorboard is not None:
             from tensorboardX import SummaryWriter
@@ -47,15 +48,37 @@ class MetricsLog:
             self._writer = SummaryWriter(str(tensorboard), purge_step=from_step)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Writes one line, which holds at least "step", and flushes it."""
+        """Writes one line, which holds at least "step", and flushes it.
+
+        Raises:
+          OSError: naming the file, if the disk is full.
+        """
         clean = {name: _plain(value) for name, value in row.items()}
         self.rows.append(clean)
-        self._file.write(json.dumps(clean) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(clean) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         if self._writer is not None:
             for name, value in clean.items():
                 if isinstance(value, (int, float)):
                     self._writer.add_scalar(name, value, int(row["step"]))
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except OSError:
+            if error is None:  # else the first failure is the one to hear of
+                raise
 
     def close(self) -> None:
         """Closes the file and the event files."""

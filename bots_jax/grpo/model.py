@@ -67,7 +67,7 @@ def rotate(x: Array, positions: Array, base: float) -> Array:
     """
     half = x.shape[-1] // 2
     rates = np.float32(base) ** (-np.arange(half, dtype=np.float32) / half)
-    angles = positions[:, :, None, None].astype(jnp.float32) * rates
+    angles = positions[:, :, None, None].astype(jnp.float32) * rates[None, None, None]
     cosine, sine = jnp.cos(angles), jnp.sin(angles)
     first, second = x[..., :half], x[..., half:]
     turned = (first * cosine - second * sine, first * sine + second * cosine)
@@ -250,10 +250,10 @@ def completion_logprobs(
     prompt_length = prompt_ids.shape[1]
     token_ids = jnp.concatenate([prompt_ids, completion_ids], axis=1)[:, :-1]
     real = jnp.arange(token_ids.shape[1]) >= prompt_length
-    real = real | (token_ids != pad_id)
+    real = real[None] | (token_ids != pad_id)
     positions = jnp.maximum(jnp.cumsum(real, axis=1, dtype=jnp.int32) - 1, 0)
     causal = jnp.tril(jnp.ones((token_ids.shape[1],) * 2, bool))
-    attend = causal & real[:, None, :]
+    attend = causal[None] & real[:, None, :]
     logits, _ = nnx.merge(model, params)(token_ids, positions, attend)
     logprobs = jax.nn.log_softmax(logits[:, prompt_length - 1 :] / temperature)
     return jnp.take_along_axis(logprobs, completion_ids[..., None], axis=-1)[..., 0]

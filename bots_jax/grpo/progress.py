@@ -58,6 +58,8 @@ class Phase:
                 self.name, total=self.total, completed=self.done, rate="", shown=""
             )
             self._bar.start()
+        else:
+            self._line(f"{self.done}/{self.total}")
         return self
 
     def advance(self, units: int = 1, **shown: float) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves behind: figures, a summary, and a closing table."""
 
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -127,9 +128,11 @@ def save_figures(
 
 
 def write_summary(path: pathlib.Path, summary: dict[str, Any]) -> None:
-    """Writes the summary as JSON, the file replaced as a whole."""
+    """Writes the summary as JSON, NaN as null, the file replaced as a whole."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
+    is_nan = lambda value: isinstance(value, float) and not math.isfinite(value)  # noqa: E731
+    clean = {name: None if is_nan(v) else v for name, v in summary.items()}
+    partial.write_text(json.dumps(clean, indent=2) + "\n")
     os.replace(partial, path)
 
 

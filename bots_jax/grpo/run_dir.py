@@ -58,7 +58,7 @@ def read_run_config(directory: pathlib.Path) -> TrainConfig:
         raise ValueError(f"no run at {directory}: {path} is not there.")
     try:
         return from_dict(TrainConfig, json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as settings: {error}.") from None
 
 
@@ -89,15 +89,17 @@ def run_fingerprint(config: TrainConfig, pool_fingerprint: str) -> str:
     return _hash([to_dict(config), pool_fingerprint])
 
 
-def adopt_base(config: TrainConfig, source: pathlib.Path, target: pathlib.Path) -> None:
-    """Copies the warm-up and the references of another run.
+def check_base(config: TrainConfig, source: pathlib.Path) -> None:
+    """Checks that a run can take warm-up and references from another one.
 
     Raises:
       ValueError: if that run differs in what decides them, or has not finished them.
     """
     other = read_run_config(source)
-    for name in _SHARED:
-        mine, theirs = getattr(config, name), getattr(other, name)
+    pairs = {name: (getattr(config, name), getattr(other, name)) for name in _SHARED}
+    held_out = (config.evaluation.num_tasks, other.evaluation.num_tasks)
+    pairs["evaluation.num_tasks"] = held_out  # decides which tasks are left to train on
+    for name, (mine, theirs) in pairs.items():
         if mine != theirs:
             show = lambda v: to_dict(v) if dataclasses.is_dataclass(v) else v  # noqa: E731
             raise ValueError(
@@ -108,6 +110,10 @@ def adopt_base(config: TrainConfig, source: pathlib.Path, target: pathlib.Path) 
         raise ValueError(
             f"--warmup-from needs a run that has measured its references, got {source}."
         )
+
+
+def adopt_base(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies the warm-up and the references of a run that passed `check_base`."""
     for name in _BASE_ENTRIES:
         if not (target / name).exists():
             partial = target / f"{name}.partial"

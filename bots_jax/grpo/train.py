@@ -184,25 +184,22 @@ def optimise(
             learner=trainer.policy.devices.copy(state.learner),
             selector_state=jax.tree.map(jnp.asarray, state.selector_state),
         )
-    log = MetricsLog(
-        directory / "metrics.jsonl",
-        first,
-        directory / "tensorboard" if options.tensorboard else None,
-    )
+    events = directory / "tensorboard" if options.tensorboard else None
     last = config.grpo.num_steps
-    with Phase("GRPO", last, first, options.quiet) as phase:
-        for step in range(first, last):
-            held_out = {}
-            if step % config.evaluation.every == 0:
-                held_out = evaluate(trainer, state.learner.params)
-            state, row = grpo_step(trainer, state, step)
-            log.write(row | held_out)
-            done = step + 1
-            if done % config.checkpoint_every == 0 or done == last:
-                checkpoints.save(done, state)
-            phase.advance(reward=row["reward"], effective=row["effective_task_ratio"])
-    if not log.rows or log.rows[-1]["step"] != last:
-        log.write({"step": last, **evaluate(trainer, state.learner.params)})
-    log.close()
+    with MetricsLog(directory / "metrics.jsonl", first, events) as log:
+        with Phase("GRPO", last, first, options.quiet) as phase:
+            for step in range(first, last):
+                held_out = {}
+                if step % config.evaluation.every == 0:
+                    held_out = evaluate(trainer, state.learner.params)
+                state, row = grpo_step(trainer, state, step)
+                log.write(row | held_out)
+                done = step + 1
+                if done % config.checkpoint_every == 0 or done == last:
+                    checkpoints.save(done, state)
+                shown = {"effective": row["effective_task_ratio"]}
+                phase.advance(reward=row["reward"], **shown)
+        if not log.rows or log.rows[-1]["step"] != last:
+            log.write({"step": last, **evaluate(trainer, state.learner.params)})
     checkpoints.close()
     return state, log.rows

@@ -71,7 +71,9 @@ def make_grpo_optimizer(config: GrpoConfig) -> optax.GradientTransformation:
       >>> len(tx.init({"w": jnp.zeros(2)}))
       2
     """
-    schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    peak, rise = config.learning_rate, config.warmup_steps
+    # Over 0 steps optax's schedule would stay at its start, 0.
+    schedule = optax.linear_schedule(0.0 if rise else peak, peak, rise)
     return _adamw(schedule, config.max_grad_norm, weight_decay=0.0)
 
 
@@ -169,7 +171,7 @@ def _apply(
         loss=sums.loss / weight,
         kl=sums.kl / weight,
         clip_fraction=sums.clipped / weight,
-        grad_norm=optax.global_norm(gradient),
+        grad_norm=optax.tree.norm(gradient),
         num_tokens=sums.weight,
     )
     return Learner(optax.apply_updates(learner.params, updates), opt_state), info

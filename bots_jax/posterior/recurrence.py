@@ -83,7 +83,7 @@ def discount(counts: Array, prior: Array, forgetting: Scalar) -> Array:
       Array([5., 1.], dtype=float32)
     """
     keep = jnp.asarray(1 - forgetting, jnp.float32)
-    return prior + keep * jnp.maximum(counts - prior, 0)
+    return prior + keep * (counts - prior)
 
 
 def update_posterior(

@@ -1,0 +1,29 @@
+"""Runs a few steps with the installed wheel, away from the checkout."""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+import bots_jax
+
+checkout = pathlib.Path(sys.argv[1]).resolve()
+installed = pathlib.Path(bots_jax.__file__).resolve()
+assert checkout not in installed.parents, f"imported the checkout: {installed}"
+assert (installed.parent / "py.typed").is_file(), "the wheel lacks py.typed"
+for extra in ("flax", "optax", "matplotlib", "reasoning_gym", "pyarrow"):
+    assert extra not in sys.modules, f"importing the engine imported {extra}"
+
+selector = bots_jax.bots(num_tasks=1000, batch_size=8)
+references = np.random.default_rng(0).random((1000, 2))
+state = selector.init(references)
+step = jax.jit(bots_jax.make_step(selector), donate_argnames="state")
+evidence = bots_jax.empty_evidence(8)
+for number in range(3):
+    state, task_ids, info = step(jax.random.key(number), state, evidence)
+    assert len(set(task_ids.tolist())) == 8, task_ids
+    rewards = np.ones((8, 4)) * (np.arange(4) < 2)
+    evidence = bots_jax.evidence_from_rewards(task_ids, rewards)
+assert float(info.update.success_rate) == 0.5, info
+print("wheel:", bots_jax.__version__, "selected", task_ids.tolist())

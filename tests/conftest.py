@@ -1,0 +1,56 @@
+"""How the tests run: on CPU, ranks never promoted, dtypes strict for the engine."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import chex
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Many tests compile the same program anew: let them find it on disk.
+_compiled = tempfile.TemporaryDirectory(prefix="bots_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", _compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+hypothesis.settings.register_profile(
+    "engine", deadline=None, derandomize=True, max_examples=60, database=None
+)
+hypothesis.settings.load_profile("engine")
+
+_HERE = pathlib.Path(__file__).parent
+_NOT_ENGINE = {"grpo", "tasks", "evaluation", "adapters"}
+
+
+def _is_engine_test(path: pathlib.Path) -> bool:
+    if not path.is_relative_to(_HERE):
+        return False
+    return path.relative_to(_HERE).parts[0] not in _NOT_ENGINE
+
+
+@pytest.fixture(autouse=True)
+def _strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Engine tests refuse implicit dtype promotion; optax's Adam does not pass it."""
+    if not _is_engine_test(request.path):
+        yield
+        return
+    chex.clear_trace_counter()
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leaves nightly tests out unless a marker expression or a node id asks."""
+    if config.option.markexpr:
+        return
+    skip = pytest.mark.skip(reason="nightly: run with -m nightly")
+    for item in items:
+        if "nightly" in item.keywords:
+            item.add_marker(skip)
