@@ -15,8 +15,10 @@ Source: Marsaglia and Tsang, "A simple method for generating gamma variables", A
 TOMS 26 (2000), with their section 6 for shapes below 1; Box and Muller (1958).
 """
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -27,6 +29,7 @@ from bots_jax.types import PerTask
 _REJECTED = np.float32(-1.0)
 _LANES = 32  # tasks per column: one bit each in a uint32 of rejections
 _BOOST_COUNTER = np.uint32(2**32 - 1)
+_BLOCK = 2**19  # tasks drawn at once: what the caches hold
 _TWO_DENSE_ROUNDS_BELOW = 2**17  # a second dense round is cheaper than launching loops
 
 
@@ -163,6 +166,31 @@ def _retry_rejected(
     return lax.while_loop(lambda carry: jnp.any(carry[1] != 0), body, start)[0]
 
 
+def _draw_block(
+    key: _Key, ids: Array, alpha: Array, beta: Array, above_one: bool
+) -> Array:
+    """Draws for one block of tasks; NaN where a shape is not positive and finite."""
+    n = alpha.shape[0]
+    valid = (alpha > 0) & (beta > 0) & jnp.isfinite(alpha) & jnp.isfinite(beta)
+    floor = np.float32(1.0 if above_one else 1e-37)
+    safe = lambda s: jnp.where(valid, jnp.maximum(s, floor), np.float32(1))  # noqa: E731
+    padding = (0, -n % _LANES)
+    shape_x = jnp.pad(safe(alpha), padding, constant_values=1)
+    shape_y = jnp.pad(safe(beta), padding, constant_values=1)
+    ids = jnp.pad(ids, padding)
+    rounds = 2 if n < _TWO_DENSE_ROUNDS_BELOW else 1
+    theta = jnp.full_like(shape_x, _REJECTED)
+    for attempt in range(rounds):
+        tries = jnp.full_like(ids, attempt)
+        proposal = _propose(key, ids, tries, shape_x, shape_y, above_one)
+        theta = jnp.where(theta < 0, proposal, theta)
+    theta = _retry_rejected(
+        key, _materialise(theta), ids, shape_x, shape_y, rounds, above_one
+    )
+    return jnp.where(valid, theta[:n], jnp.nan)
+
+
+@functools.partial(jax.jit, static_argnames="shapes_above_one")
 def sample_beta(
     key: Array,
     alpha: PerTask,
@@ -199,22 +227,21 @@ def sample_beta(
     n = alpha.shape[0]
     if n == 0:
         return jnp.zeros((0,), jnp.float32)
-    ids = lax.iota(jnp.uint32, n) if task_ids is None else task_ids.astype(jnp.uint32)
-    valid = (alpha > 0) & (beta > 0) & jnp.isfinite(alpha) & jnp.isfinite(beta)
-    floor = np.float32(1.0 if shapes_above_one else 1e-37)
-    safe = lambda s: jnp.where(valid, jnp.maximum(s, floor), np.float32(1))  # noqa: E731
-    padding = (0, -n % _LANES)
-    shape_x = jnp.pad(safe(alpha), padding, constant_values=1)
-    shape_y = jnp.pad(safe(beta), padding, constant_values=1)
-    ids = jnp.pad(ids, padding)
     words = _Key(*counter_bits.key_words(key))
-    rounds = 2 if n < _TWO_DENSE_ROUNDS_BELOW else 1
-    theta = jnp.full_like(shape_x, _REJECTED)
-    for attempt in range(rounds):
-        tries = jnp.full_like(ids, attempt)
-        proposal = _propose(words, ids, tries, shape_x, shape_y, shapes_above_one)
-        theta = jnp.where(theta < 0, proposal, theta)
-    theta = _retry_rejected(
-        words, _materialise(theta), ids, shape_x, shape_y, rounds, shapes_above_one
+    if n <= _BLOCK:
+        ids = lax.iota(jnp.uint32, n) if task_ids is None else task_ids
+        return _draw_block(words, ids.astype(jnp.uint32), alpha, beta, shapes_above_one)
+
+    def draw(number: Array, draws: Array) -> Array:
+        # The last block ends at n and overlaps the one before, whose draws it repeats.
+        start = jnp.minimum(number * _BLOCK, n - _BLOCK)
+        cut = lambda x: lax.dynamic_slice(x, (start,), (_BLOCK,))  # noqa: E731
+        ids = lax.iota(jnp.uint32, _BLOCK) + start.astype(jnp.uint32)
+        if task_ids is not None:
+            ids = cut(task_ids).astype(jnp.uint32)
+        block = _draw_block(words, ids, cut(alpha), cut(beta), shapes_above_one)
+        return lax.dynamic_update_slice(draws, block, (start,))
+
+    return lax.fori_loop(
+        jnp.int32(0), jnp.int32(-(-n // _BLOCK)), draw, jnp.zeros((n,), jnp.float32)
     )
-    return jnp.where(valid, theta[:n], jnp.nan)
