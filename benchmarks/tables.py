@@ -20,6 +20,7 @@ Row = dict[str, Any]
 
 _STEPS = (ours.NAME, official.NAME, official.NAME_AS_SHIPPED, plain_jax.NAME)
 _PHASES = ("update", "sample", "top_k")
+_DISTURBING_CORES = 0.5  # in use by others, from which a run is called rough
 
 
 def load(results: Path, name: str) -> dict[str, Any] | None:
@@ -108,6 +109,8 @@ def machine_line(record: dict[str, Any]) -> str:
     dirty = " with changes in the engine" if machine["engine_dirty"] else ""
     others = [row["other_cores"] for row in record["rows"] if row.get("other_cores")]
     busy = f"; other processes kept at most {max(others)} cores busy" if others else ""
+    if others and max(others) > _DISTURBING_CORES:
+        busy += ", so that times and ratios are rough: another run will differ"
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
         f"Python {machine['python']}, {versions}; commit {commit}{dirty}; "

@@ -61,29 +61,23 @@ def test_each_number_out_of_range(path, value, interval, target, capsys):
     assert not target.exists()
 
 
+def numbers_of(config: Any, prefix: str = "") -> list[str]:
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += numbers_of(value, f"{prefix}{field.name}.")
+        elif isinstance(value, (int, float)):
+            names.append(prefix + field.name)
+    return names
+
+
 def test_every_number_has_a_check():
     """A setting that is added without a range fails here."""
     checked = {path for path, _, _ in nearly_all_numbers()}
-    sizes = {field.name for field in dataclasses.fields(TrainConfig().model)}
-    checked |= {f"model.{name}" for name in sizes}  # see test_sizes_of_the_model
-    config = TrainConfig()
-    for group in (
-        config,
-        *(getattr(config, f.name) for f in dataclasses.fields(config)),
-    ):
-        if not dataclasses.is_dataclass(group):
-            continue
-        prefix = next(
-            (
-                f"{f.name}."
-                for f in dataclasses.fields(config)
-                if getattr(config, f.name) is group
-            ),
-            "",
-        )
-        for field in dataclasses.fields(group):
-            if isinstance(getattr(group, field.name), (int, float)):
-                assert prefix + field.name in checked, prefix + field.name
+    left = [path for path in numbers_of(TrainConfig()) if path not in checked]
+    sizes = ["num_layers", "width", "num_heads", "num_kv_heads", "mlp_width"]
+    assert left == [f"model.{name}" for name in sizes]  # see the next test
 
 
 @pytest.mark.parametrize(
@@ -91,6 +85,9 @@ def test_every_number_has_a_check():
     [
         (["--model.width", "0"], "model.width must be at least 1, got 0."),
         (["--model.num-layers", "0"], "model.num_layers must be at least 1, got 0."),
+        (["--model.num-heads", "0"], "model.num_heads must be at least 1, got 0."),
+        (["--model.num-kv-heads=-1"], "model.num_kv_heads must be at least 1, got -1."),
+        (["--model.mlp-width", "0"], "model.mlp_width must be at least 1, got 0."),
         (
             ["--model.num-heads", "3"],
             "model.width must be an even multiple of num_heads = 3, got 64.",

@@ -49,7 +49,7 @@ def test_effective_tasks_stand_beside_their_coverage(ax):
 
 
 def test_calibration(ax):
-    """Six tasks believed at 0.25, of which half succeed; one at 1.0, too few to mean."""
+    """Six tasks believed at 0.25, half of them solved; one at 1.0 is too few."""
     believed = np.array([0.25] * 6 + [1.0])
     measured = np.array([0, 1, 0, 1, 0, 1, 0.5])
     plots.calibration(ax, believed, measured)

@@ -232,16 +232,19 @@ def sample_beta(
         ids = lax.iota(jnp.uint32, n) if task_ids is None else task_ids
         return _draw_block(words, ids.astype(jnp.uint32), alpha, beta, shapes_above_one)
 
+    num_blocks = -(-n // _BLOCK)
+    size = -(-n // (num_blocks * _LANES)) * _LANES
+
     def draw(number: Array, draws: Array) -> Array:
         # The last block ends at n and overlaps the one before, whose draws it repeats.
-        start = jnp.minimum(number * _BLOCK, n - _BLOCK)
-        cut = lambda x: lax.dynamic_slice(x, (start,), (_BLOCK,))  # noqa: E731
-        ids = lax.iota(jnp.uint32, _BLOCK) + start.astype(jnp.uint32)
+        start = jnp.minimum(number * size, n - size)
+        cut = lambda x: lax.dynamic_slice(x, (start,), (size,))  # noqa: E731
+        ids = lax.iota(jnp.uint32, size) + start.astype(jnp.uint32)
         if task_ids is not None:
             ids = cut(task_ids).astype(jnp.uint32)
         block = _draw_block(words, ids, cut(alpha), cut(beta), shapes_above_one)
         return lax.dynamic_update_slice(draws, block, (start,))
 
     return lax.fori_loop(
-        jnp.int32(0), jnp.int32(-(-n // _BLOCK)), draw, jnp.zeros((n,), jnp.float32)
+        jnp.int32(0), jnp.int32(num_blocks), draw, jnp.zeros((n,), jnp.float32)
     )

@@ -50,7 +50,7 @@ class WarmupConfig:
     """Peak of the schedule."""
     strong_steps: int = 500
     """Further steps, on correct demonstrations, that make the strong reference."""
-    wrong_rates: tuple[float, float, float, float] = (0.02, 0.88, 0.94, 0.97)
+    wrong_rates: tuple[float, float, float, float] = (0.03, 0.75, 0.9, 0.97)
     """Share of wrong demonstrations, from the easiest level to the hardest."""
     checkpoint_every: int = 400
     """Steps between checkpoints."""
@@ -90,7 +90,7 @@ class GrpoConfig:
 
     num_steps: int = 300
     """Training steps."""
-    batch_size: int = 32
+    batch_size: int = 64
     """Tasks a step (B)."""
     group_size: int = 8
     """Rollouts per task (G)."""

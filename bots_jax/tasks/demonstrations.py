@@ -25,7 +25,7 @@ from bots_jax.tasks.families import (
 from bots_jax.tasks.pool import TaskPool
 from bots_jax.tasks.tokenizer import CharTokenizer
 
-RATES_BY_LEVEL = (0.02, 0.88, 0.94, 0.97)
+RATES_BY_LEVEL = (0.03, 0.75, 0.9, 0.97)
 """The easiest level is shown mostly right, the others mostly wrong."""
 
 

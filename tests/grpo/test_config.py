@@ -59,9 +59,8 @@ def test_every_setting_decides_the_run(path):
 @pytest.mark.parametrize("fingerprint", [base_fingerprint, run_fingerprint])
 def test_the_tasks_decide_the_run(fingerprint):
     assert fingerprint(TINY, "one") != fingerprint(TINY, "other")
-    assert fingerprint(TINY, "one") == fingerprint(
-        from_dict(TrainConfig, to_dict(TINY)), "one"
-    )
+    same = from_dict(TrainConfig, to_dict(TINY))
+    assert fingerprint(TINY, "one") == fingerprint(same, "one")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from bots_jax.cli import main
 from bots_jax.grpo.data import load_data
 from bots_jax.grpo.references import evaluate_reference
+from bots_jax.tasks import generation
 from tests.grpo.tiny import TINY, arguments
 
 
@@ -107,7 +108,8 @@ def test_warm_up_from_a_run_that_is_not_finished(copy, tmp_path, capsys):
     assert not target.exists()
 
 
-def test_more_tasks_than_exist(tmp_path, capsys):
+def test_more_tasks_than_exist(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(generation, "PATIENCE", 2)  # else a cell is searched for long
     words = ["--num-tasks", "9000", "--families", "ab"]
     said = refused(capsys, *words, "--run-dir", str(tmp_path / "new"))
     assert "num_tasks must be at most" in said and "distinct tasks found in ab" in said
