@@ -1,10 +1,12 @@
 """Checkpoints: whole or absent, told apart, and never a damaged one."""
 
+import contextlib
 import errno
 import pathlib
 import re
 import shutil
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +32,19 @@ def moved(step: int) -> dict[str, jax.Array]:
     return {name: leaf + step for name, leaf in TREE.items()}
 
 
-def restore(directory: pathlib.Path, fingerprint: str = "run", template=TREE):
-    checkpoints = Checkpoints(directory, fingerprint)
-    try:
+def restore(
+    directory: pathlib.Path, fingerprint: str = "run", template: Any = TREE
+) -> tuple[int, Any]:
+    found = restore_if_any(directory, fingerprint, template)
+    assert found is not None
+    return found
+
+
+def restore_if_any(
+    directory: pathlib.Path, fingerprint: str = "run", template: Any = TREE
+) -> tuple[int, Any] | None:
+    with contextlib.closing(Checkpoints(directory, fingerprint)) as checkpoints:
         return checkpoints.restore_latest(template)
-    finally:
-        checkpoints.close()
 
 
 def damage(directory: pathlib.Path, step: int, pattern: str = "*") -> None:
@@ -48,15 +57,15 @@ def damage(directory: pathlib.Path, step: int, pattern: str = "*") -> None:
 
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
     tree = {
-        "float": np.float32([0.1, np.nan, -0.0, 1e-45]),
+        "float": np.array([0.1, np.nan, -0.0, 1e-45], np.float32),
         "int": np.int64(2**40),
         "flag": np.array([True, False]),
-        "nested": (np.int32([[7]]), {"scalar": np.float32(2)}),
+        "nested": (np.array([[7]], np.int32), {"scalar": np.float32(2)}),
     }
     checkpoints = Checkpoints(tmp_path, "run")
     checkpoints.save(7, tree)
-    step, found = checkpoints.restore_latest(jax.tree.map(np.zeros_like, tree))
     checkpoints.close()
+    step, found = restore(tmp_path, template=jax.tree.map(np.zeros_like, tree))
     assert step == 7
     assert jax.tree.structure(found) == jax.tree.structure(tree)
     for one, other in zip(*map(jax.tree.leaves, (tree, found)), strict=True):
@@ -69,14 +78,14 @@ def test_a_selectors_state_comes_back(tmp_path):
     state = selector.init(np.full((5, 2), 0.5, np.float32))
     checkpoints = Checkpoints(tmp_path, "run")
     checkpoints.save(1, state)
-    _, found = checkpoints.restore_latest(state)
     checkpoints.close()
+    _, found = restore(tmp_path, template=state)
     for one, other in zip(*map(jax.tree.leaves, (state, found)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_an_empty_directory_holds_none(tmp_path):
-    assert restore(tmp_path / "new") is None
+    assert restore_if_any(tmp_path / "new") is None
 
 
 def test_the_newest_are_kept_and_used(tmp_path):
@@ -154,7 +163,7 @@ def test_when_all_are_damaged_there_is_none(tmp_path):
     damage(tmp_path, 2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert restore(tmp_path) is None
+        assert restore_if_any(tmp_path) is None
     said = [str(w.message) for w in caught if "passed over" in str(w.message)]
     assert [line.split()[1] for line in said] == ["2", "1"]
 

@@ -16,6 +16,10 @@ from bots_jax.grpo.config_checks import _COUNTS, _RANGES
 from bots_jax.version import __version__
 
 MAX = 2**31 - 2
+DEFAULT = TrainConfig()
+BATCH = DEFAULT.grpo.batch_size
+WIDTH, HEADS = DEFAULT.model.width, DEFAULT.model.num_heads
+ROLLOUTS = BATCH * DEFAULT.grpo.group_size
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def numbers_of(config: Any, prefix: str = "") -> list[str]:
 def test_every_number_has_a_check():
     """A setting that is added without a range fails here."""
     checked = {path for path, _, _ in nearly_all_numbers()}
-    left = [path for path in numbers_of(TrainConfig()) if path not in checked]
+    left = [path for path in numbers_of(DEFAULT) if path not in checked]
     sizes = ["num_layers", "width", "num_heads", "num_kv_heads", "mlp_width"]
     assert left == [f"model.{name}" for name in sizes]  # see the next test
 
@@ -89,24 +93,26 @@ def test_every_number_has_a_check():
         (["--model.num-kv-heads=-1"], "model.num_kv_heads must be at least 1, got -1."),
         (["--model.mlp-width", "0"], "model.mlp_width must be at least 1, got 0."),
         (
-            ["--model.num-heads", "3"],
-            "model.width must be an even multiple of num_heads = 3, got 64.",
+            ["--model.num-heads", f"{WIDTH - 1}"],
+            f"model.width must be an even multiple of num_heads = {WIDTH - 1}, "
+            f"got {WIDTH}.",
         ),
         (
-            ["--model.num-kv-heads", "3"],
-            "model.num_kv_heads must divide num_heads = 4, got 3.",
+            ["--model.num-kv-heads", f"{HEADS + 1}"],
+            f"model.num_kv_heads must divide num_heads = {HEADS}, got {HEADS + 1}.",
         ),
         (
             ["--warmup.wrong-rates", "0", "0.5", "1.5", "1"],
             "warmup.wrong_rates[2] must be in [0, 1], got 1.5.",
         ),
         (
-            ["--grpo.num-microbatches", "3"],
-            "grpo.num_microbatches must divide batch_size * group_size = 256, got 3.",
+            ["--grpo.num-microbatches", f"{ROLLOUTS + 1}"],
+            f"grpo.num_microbatches must divide batch_size * group_size = {ROLLOUTS}, "
+            f"got {ROLLOUTS + 1}.",
         ),
         (
-            ["--num-tasks", "31"],
-            "batch_size must be at most num_tasks = 31, got 32.",
+            ["--num-tasks", f"{BATCH - 1}"],
+            f"batch_size must be at most num_tasks = {BATCH - 1}, got {BATCH}.",
         ),
         (["--families", "gcd", "gcd"], "families must not repeat, got ['gcd', 'gcd']"),
         (["--families"], "families must be a non-empty list of names, got ()"),
@@ -214,9 +220,9 @@ def test_help_of_train_prints_defaults(capsys):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for text in (
         "--num-tasks INT",
-        "(default: 20000)",
+        f"(default: {DEFAULT.num_tasks})",
         "--grpo.num-steps INT",
-        "(default: 300)",
+        f"(default: {DEFAULT.grpo.num_steps})",
         "--selector.name {bots,uniform}",
         "(default: bots)",
         "--resume",

@@ -22,7 +22,7 @@ def ax() -> Axes:
 
 
 def drawn(ax: Axes) -> list[list[list[float]]]:
-    return [np.transpose(line.get_data()).tolist() for line in ax.get_lines()]
+    return [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
 
 
 def test_learning_curve(ax):

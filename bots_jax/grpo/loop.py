@@ -206,7 +206,7 @@ def grpo_step(
 
     # Learn: from rollouts relative to their siblings.
     advantages = np.where(scored, group_advantages(rewards, scored), 0).reshape(-1)
-    batch = Batch(prompt_ids, *completions, advantages.astype(np.float32))
+    batch = Batch(prompt_ids, *completions, jnp.asarray(advantages, jnp.float32))
     learner, learn_info = learn(trainer, state.learner, batch)
     jax.block_until_ready(learner)
     watch.lap("learn")

@@ -176,7 +176,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
     ranks = [_average_ranks(values) for values in (first, second)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _average_ranks(values: np.ndarray) -> np.ndarray:

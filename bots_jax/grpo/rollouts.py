@@ -53,7 +53,7 @@ def roll_out(
     rollouts: int,
     key: jax.Array,
     temperature: float = 1.0,
-) -> tuple[np.ndarray, Completions]:
+) -> tuple[jax.Array, Completions]:
     """Samples completions of tasks, G in a row for each.
 
     Args:

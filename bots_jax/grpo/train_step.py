@@ -174,7 +174,8 @@ def _apply(
         grad_norm=optax.tree.norm(gradient),
         num_tokens=sums.weight,
     )
-    return Learner(optax.apply_updates(learner.params, updates), opt_state), info
+    params: Any = optax.apply_updates(learner.params, updates)
+    return Learner(params, opt_state), info
 
 
 @functools.partial(

@@ -37,7 +37,7 @@ def test_equal_rewards_have_no_advantage(reward):
 
 
 def test_groups_do_not_mix():
-    rewards = np.float32([[1, 0, 1], [0, 0, 1]])
+    rewards = np.array([[1, 0, 1], [0, 0, 1]], np.float32)
     both = group_relative_advantages(jnp.asarray(rewards))
     for row in range(2):
         alone = group_relative_advantages(jnp.asarray(rewards[row : row + 1]))

@@ -142,7 +142,7 @@ def test_a_sampled_padding_token_is_a_token_like_others():
     """The model may sample id 0 inside a completion: it is seen and has its place."""
     model, params = make(GROUPED)
     prompts = some_tokens(1, 4)
-    completions = np.int32([[5, PAD, 6, 7]])
+    completions = np.array([[5, PAD, 6, 7]], np.int32)
     ours = logprobs_of(model, params, prompts, completions)
     told = np.concatenate([prompts, completions], axis=1)
     logprobs = np.asarray(jax.nn.log_softmax(full_logits(model, params, told)))

@@ -45,7 +45,7 @@ def assert_equal_runs(directory: pathlib.Path, finished_run, trainer) -> None:
 
 
 def has_learnt(directory: pathlib.Path) -> bool:
-    norms = [row.get("learn/grad_norm") for row in read_rows(directory)[:-1]]
+    norms = [row["learn/grad_norm"] for row in read_rows(directory)[:-1]]
     return all(norm > 0.01 for norm in norms)
 
 

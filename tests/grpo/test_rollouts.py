@@ -1,6 +1,7 @@
 """Pass rates, rewards and scalars: padded chunks, and scores that are missing."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,7 +34,8 @@ class FakeScorer:
 
 
 def scored_by(tasks: TaskSet, rule: Callable[[np.ndarray], np.ndarray]) -> TaskSet:
-    return tasks._replace(scorer=FakeScorer(rule))  # type: ignore[arg-type]  # a duck
+    scorer: Any = FakeScorer(rule)
+    return tasks._replace(scorer=scorer)
 
 
 def test_the_last_chunk_is_padded_and_its_padding_dropped(trainer: Trainer):
@@ -45,8 +47,9 @@ def test_the_last_chunk_is_padded_and_its_padding_dropped(trainer: Trainer):
     )
     np.testing.assert_allclose(rates.mean_reward, (ids % 10) / 10, rtol=1e-6)
     assert rates.mean_reward.dtype == np.float32 and rates.num_rollouts == 2
-    assert [len(asked) for asked in tasks.scorer.asked] == [14, 14, 14]
-    assert set(tasks.scorer.asked[2]) == set(ids[14:])
+    scorer: Any = tasks.scorer
+    assert [len(asked) for asked in scorer.asked] == [14, 14, 14]
+    assert set(scorer.asked[2]) == set(ids[14:])
 
 
 def test_greedy_rates_do_not_depend_on_the_chunks(trainer: Trainer):
@@ -89,7 +92,7 @@ def test_missing_scores_are_average_among_siblings():
 
     A NaN taken as a failure would have given the third one -0.7.
     """
-    rewards = np.float32([[1, 0, nan], [nan, nan, nan], [1, 1, nan]])
+    rewards = np.array([[1, 0, nan], [nan, nan, nan], [1, 1, nan]], np.float32)
     found = group_advantages(rewards, np.isfinite(rewards))
     assert found[0, 0] == -found[0, 1] > 1 and found[0, 2] == 0
     np.testing.assert_array_equal(found[1:], 0)
@@ -106,7 +109,7 @@ def test_missing_scores_are_average_among_siblings():
     ],
 )
 def test_solved_rates(rewards, rate, is_mixed):
-    rates, mixed = solved_rates(np.float32([rewards]))
+    rates, mixed = solved_rates(np.array([rewards], np.float32))
     assert rates[0] == pytest.approx(rate) and bool(mixed[0]) == is_mixed
 
 

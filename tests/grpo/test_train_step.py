@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def rollouts(model, params, rows: int = 8) -> Batch:
         eos_id=EOS,
     )
     advantages = jnp.float32(rng.normal(size=rows))
-    return Batch(prompts, *out, advantages)
+    return Batch(prompts, out[0], out[1], out[2], advantages)
 
 
 @pytest.mark.parametrize("pieces", [2, 4])
@@ -125,6 +126,7 @@ def test_the_learning_rate_rises_and_then_stays(warmup_steps):
     config = GrpoConfig(learning_rate=0.1, warmup_steps=warmup_steps)
     tx = make_grpo_optimizer(config)
     params = {"w": jnp.zeros(3)}
+    updates: Any
     state, sizes = tx.init(params), []
     for _ in range(6):
         updates, state = tx.update({"w": jnp.float32([0.1, -0.1, 0.1])}, state, params)
@@ -150,11 +152,12 @@ def test_demonstrations_are_learnt_and_their_padding_is_not():
     model, learner = make_learner(tx)
     prompts = jnp.int32([[PAD, 4, 5], [6, 7, 8]])
     answers = jnp.int32([[5, 4, EOS], [6, EOS, PAD]])
+    info = None
     for _ in range(60):
         learner, info = learn_from_demonstrations(
             model, learner, prompts, answers, tx=tx, pad_id=PAD
         )
-    assert float(info.num_tokens) == 5
+    assert info is not None and float(info.num_tokens) == 5
     out = generate(
         model,
         learner.params,
