@@ -32,7 +32,7 @@ class ModelConfig:
     """Query heads; width / num_heads is the size of a head."""
     num_kv_heads: int = 2
     """Key and value heads; divides num_heads (grouped-query attention)."""
-    mlp_width: int = 160
+    mlp_width: int = 224
     """Hidden size of the SwiGLU."""
     rotary_base: float = 1000.0
     """Longest wavelength of the rotary positions, over 2 pi."""

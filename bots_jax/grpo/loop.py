@@ -42,7 +42,8 @@ class Trainer(NamedTuple):
       policy: structure, tokenizer and devices; its parameters are the starting ones,
         which `kl_coef` pulls towards.
       selector: the rule that chooses tasks.
-      select: `selector.select`, jitted.
+      key: of the run; each step folds its number in.
+      select: `select_for_step` of the selector, jitted.
       update: `update_from_rewards` of the selector, jitted, with the state donated.
       tx: the optimiser.
     """
@@ -51,6 +52,7 @@ class Trainer(NamedTuple):
     data: RunData
     policy: Policy
     selector: bots_jax.TaskSelector
+    key: jax.Array
     select: Any
     update: Any
     tx: optax.GradientTransformation
@@ -101,6 +103,25 @@ def make_selector(
     raise ValueError(f"selector must be one of {SELECTORS}, got {config.name!r}.")
 
 
+def select_for_step(selector: bots_jax.TaskSelector) -> Callable[..., Any]:
+    """Makes select(key, step, state) -> task_ids, info, key to generate with.
+
+    Example:
+      >>> selector = bots_jax.uniform(num_tasks=4, batch_size=2)
+      >>> select = select_for_step(selector)
+      >>> select(jax.random.key(0), 7, selector.init())[0].shape
+      (2,)
+    """
+
+    def select(
+        key: jax.Array, step: Any, state: Any
+    ) -> tuple[jax.Array, bots_jax.SelectInfo, jax.Array]:
+        select_key, generate_key = jax.random.split(jax.random.fold_in(key, step))
+        return *selector.select(select_key, state), generate_key
+
+    return select
+
+
 def update_from_rewards(selector: bots_jax.TaskSelector) -> Callable[..., Any]:
     """Makes update(state, task_ids, rewards, mask) -> state, info: one compiled call.
 
@@ -129,7 +150,8 @@ def make_trainer(config: TrainConfig, data: RunData, policy: Policy) -> Trainer:
         data=data,
         policy=policy,
         selector=selector,
-        select=jax.jit(selector.select),
+        key=jax.random.key(config.seed),
+        select=jax.jit(select_for_step(selector)),
         update=jax.jit(update_from_rewards(selector), donate_argnums=0),
         tx=make_grpo_optimizer(config.grpo),
     )
@@ -183,11 +205,11 @@ def grpo_step(
       New state, and the line of metrics.jsonl.
     """
     config, tasks, watch = trainer.config.grpo, trainer.data.train, Stopwatch()
-    step_key = jax.random.fold_in(jax.random.key(trainer.config.seed), step)
-    select_key, generate_key = jax.random.split(step_key)
 
     # Select: which tasks the model is ready for.
-    task_ids, select_info = trainer.select(select_key, state.selector_state)
+    task_ids, select_info, generate_key = trainer.select(
+        trainer.key, np.int32(step), state.selector_state
+    )
     task_ids = np.asarray(task_ids)
     watch.lap("select")
 
@@ -207,6 +229,9 @@ def grpo_step(
     # Learn: from rollouts relative to their siblings.
     advantages = np.where(scored, group_advantages(rewards, scored), 0).reshape(-1)
     batch = Batch(prompt_ids, *completions, jnp.asarray(advantages, jnp.float32))
+    if not scored.all():
+        real = batch.completion_mask & jnp.asarray(scored.reshape(-1, 1))
+        batch = batch._replace(completion_mask=real)
     learner, learn_info = learn(trainer, state.learner, batch)
     jax.block_until_ready(learner)
     watch.lap("learn")
