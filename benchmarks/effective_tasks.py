@@ -55,14 +55,14 @@ class Config:
         """Returns the options that make a run tiny, or none."""
         if not self.quick:
             return []
-        tiny: str = (
+        tiny = (
             "--num-tasks 200 --families gcd spell_backward --model.width 16 "
             "--model.mlp-width 32 --warmup.num-steps 4 --warmup.strong-steps 2 "
             "--reference.rollouts 2 --grpo.num-steps 4 --grpo.batch-size 4 "
             "--grpo.group-size 2 --evaluation.num-tasks 16 --evaluation.rollouts 1 "
             "--evaluation.calibration-tasks 8 --evaluation.calibration-rollouts 2"
         )
-        return tiny.split()
+        return [str(word) for word in tiny.split()]
 
 
 def run_arm(config: Config, seed: int, arm: str) -> Path:

@@ -1,6 +1,7 @@
 """The sampler's law is Beta(alpha, beta): n = 100,000 draws per pair, fixed keys."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,9 @@ SMALL_SHAPES = [
 ABOVE_ONE = [shape for shape in SHAPES if min(shape) >= 1]
 
 
-def draw(shapes, key=0, sample=bots_jax.sample_beta, **options) -> np.ndarray:
+def draw(
+    shapes, key=0, sample: Callable = bots_jax.sample_beta, **options
+) -> np.ndarray:
     """Draws [len(shapes), NUM_DRAWS] in one call."""
     table = jnp.asarray(shapes, jnp.float32)
     alpha, beta = (jnp.repeat(table[:, i], NUM_DRAWS) for i in (0, 1))
