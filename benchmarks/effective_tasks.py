@@ -117,15 +117,20 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     column = lambda arm, name: np.array(  # noqa: E731
         [row[name] for row in rows if row["arm"] == arm]
     )
-    ratios = column("bots", "effective_task_ratio_first_third") / column(
-        "uniform", "effective_task_ratio_first_third"
-    )
+    name = "effective_task_ratio_first_third"
+    usable = column("uniform", name) > 0  # a tiny run may see no effective task
+    ratios = column("bots", name)[usable] / column("uniform", name)[usable]
     gains = column("bots", "held_out_end") - column("uniform", "held_out_end")
+    ratio_summary = {}
+    if len(ratios):
+        ratio_summary = {
+            "first_third_ratio_mean": float(ratios.mean()),
+            "first_third_ratio_min": float(ratios.min()),
+            "first_third_ratio_interval": paired_interval(ratios),
+        }
     return {
-        "num_seeds": len(ratios),
-        "first_third_ratio_mean": float(ratios.mean()),
-        "first_third_ratio_min": float(ratios.min()),
-        "first_third_ratio_interval": paired_interval(ratios),
+        "num_seeds": len(gains),
+        **ratio_summary,
         "held_out_end_difference_mean": float(gains.mean()),
         "held_out_end_difference_interval": paired_interval(gains),
     }
