@@ -29,7 +29,7 @@ from bots_jax.types import PerTask
 _REJECTED = np.float32(-1.0)
 _LANES = 32  # tasks per column: one bit each in a uint32 of rejections
 _BOOST_COUNTER = np.uint32(2**32 - 1)
-_BLOCK = 2**19  # tasks drawn at once: what the caches hold
+_BLOCK = 2**20  # tasks drawn at once; XLA on CPU uses one core on much smaller loops
 _TWO_DENSE_ROUNDS_BELOW = 2**17  # a second dense round is cheaper than launching loops
 
 
