@@ -1,5 +1,6 @@
 """A draw depends on key, task and shapes alone; no shape makes the sampler hang."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -160,3 +161,19 @@ def test_shapes_of_the_wrong_dtype_are_refused_by_the_type_checker():
         sample_beta(KEY, jnp.ones(3, jnp.int32), jnp.ones(3, jnp.int32))
     with pytest.raises(TypeCheckError):
         sample_beta(KEY, jnp.ones(3), jnp.ones(4))
+
+
+@pytest.mark.parametrize("num_draws", [63, 64, 65, 128, 200, 1001])
+def test_blocks_do_not_move_draws(num_draws, monkeypatch):
+    """Many blocks, the last one overlapping, give the draws of one block."""
+    alpha = jnp.linspace(0.3, 9.0, num_draws)
+    beta = jnp.linspace(5.0, 0.2, num_draws)
+    ids = jnp.arange(num_draws)[::-1]
+    whole = sample_beta(jax.random.key(3), alpha, beta, ids)
+    monkeypatch.setattr(sampling, "_BLOCK", 64)
+    in_blocks = jax.jit(inspect.unwrap(sample_beta))
+    np.testing.assert_array_equal(in_blocks(jax.random.key(3), alpha, beta, ids), whole)
+    np.testing.assert_array_equal(
+        in_blocks(jax.random.key(3), alpha, beta),
+        sample_beta(jax.random.key(3), alpha, beta),
+    )
