@@ -1,12 +1,15 @@
 """Runs a few steps with the installed wheel, away from the checkout."""
 
+import importlib.util
 import pathlib
 import sys
+import tempfile
 
 import jax
 import numpy as np
 
 import bots_jax
+from bots_jax.cli import main
 
 checkout = pathlib.Path(sys.argv[1]).resolve()
 installed = pathlib.Path(bots_jax.__file__).resolve()
@@ -27,3 +30,15 @@ for number in range(3):
     evidence = bots_jax.evidence_from_rewards(task_ids, rewards)
 assert float(info.update.success_rate) == 0.5, info
 print("wheel:", bots_jax.__version__, "selected", task_ids.tolist())
+
+shipped = installed.parent / "benchmarks"
+assert (shipped / "bench.py").is_file(), "the wheel lacks the benchmarks"
+assert not [*shipped.rglob("*.json"), *shipped.rglob("*.png")], "it ships results"
+if importlib.util.find_spec("tyro") is None:  # the engine alone
+    assert main(["bench", "--quick"]) == 1, "bench must name the extra it needs"
+else:
+    with tempfile.TemporaryDirectory() as results:
+        words = ["bench", "--quick", "--num-tasks", "2000", "--batch-sizes", "32"]
+        assert main([*words, "--repetitions", "2", "--results", results]) == 0
+        assert (pathlib.Path(results) / "bench.json").is_file()
+print("wheel: benchmarks are there")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import pool as settings
-from benchmarks.pool import Pool, StepCandidate, make_pool
+from . import pool as settings
+from .pool import Pool, StepCandidate, make_pool
 
 MAX_RELATIVE_ERROR = 1e-5
 MIN_P_VALUE = 1e-3
@@ -128,9 +128,12 @@ def check_choices(
         two_sample_p_value(values[np.concatenate(found)], values[np.stack(expected)])
         for values in (after.alpha / concentration, concentration)
     ]
-    return {
+    race_stats = getattr(candidate, "race_stats", dict)
+    return race_stats() | {
         "check": "chosen tasks",
         "candidate": candidate.name,
+        "num_tasks": len(pool.alpha),
+        "batch_size": batch_size,
         "num_choices": num_choices,
         "p_value_posterior_mean": float(f"{p_values[0]:.3g}"),
         "p_value_concentration": float(f"{p_values[1]:.3g}"),

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from benchmarks import harness
+from . import harness, machine
 
 QUESTION = "Does BOTS pick more effective tasks than uniform choice in the default run?"
 ARMS = ("bots", "uniform")
@@ -46,7 +45,7 @@ class Config:
     """One pair of runs for each."""
     runs: Path = Path("runs/effective_tasks")
     """Where the runs are kept."""
-    results: Path = harness.RESULTS
+    results: Path = machine.RESULTS
     """Where the result goes."""
     quick: bool = False
     """A tiny run of one seed, to see that everything works."""
@@ -141,7 +140,7 @@ def main(config: Config) -> Path:
     seeds = config.seeds[:1] if config.quick else config.seeds
     record: dict[str, Any] = {
         "question": QUESTION,
-        "machine": harness.machine_stamp(seeds[0]),
+        "machine": machine.machine_stamp(seeds[0]),
         "settings": {"seeds": list(seeds), "options": config.options()},
         "rows": [],
     }
@@ -156,4 +155,4 @@ def main(config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    harness.run_script(main, Config)

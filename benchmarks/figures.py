@@ -12,99 +12,113 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from benchmarks import harness, official, ours, plain_jax
-from benchmarks.tables import Row, cases, load
+from . import machine, official, ours, plain_jax
+from .cells import Row, load, names
 
-# Okabe and Ito's colours, told apart by colour-blind readers
-COLOURS = {
-    plain_jax.NAME: "#E69F00",
-    official.NAME_AS_SHIPPED: "#999999",
-    official.NAME: "#0072B2",
-    ours.NAME: "#D55E00",
+# Okabe and Ito's colours, told apart by colour-blind readers, and a marker each
+STYLES = {
+    plain_jax.NAME: ("#E69F00", "^"),
+    official.NAME_AS_SHIPPED: ("#999999", "D"),
+    official.NAME: ("#0072B2", "s"),
+    ours.DENSE_SWEEP: ("#CC79A7", "v"),
+    ours.DENSE_RACE: ("#009E73", "P"),
+    ours.LAZY_RACE: ("#D55E00", "o"),
 }
-MARKERS = {
-    plain_jax.NAME: "^",
-    official.NAME_AS_SHIPPED: "D",
-    official.NAME: "s",
-    ours.NAME: "o",
-}
-_LINES = ("--", "-", ":", "-.")
+_OURS = (ours.DENSE_SWEEP, ours.DENSE_RACE, ours.LAZY_RACE)
+_PANELS = (32, 1024)
+_AUTO_LABEL = "bots_jax: picked by itself"
 
 
 def draw_step(rows: Sequence[Row], axes: Axes) -> None:
-    """Draws step time against N: colour is the candidate, line style is B.
+    """Draws step time against N, one line per candidate.
+
+    Rings show which of ours `bots()` picks by itself.
 
     Args:
-      rows: of step.json; those without a time are left out.
+      rows: of step.json, all of one B; those without a time are left out.
       axes: to draw on.
     """
     timed = [row for row in rows if row["kind"] == "step" and "median_s" in row]
-    batch_sizes = sorted({row["batch_size"] for row in timed})
-    styles = dict(zip(batch_sizes, _LINES, strict=False))
-    for name, batch_size in cases(timed, "candidate", "batch_size"):
-        line = [
-            row
-            for row in timed
-            if row["candidate"] == name and row["batch_size"] == batch_size
-        ]
+    for name in names(timed, list(STYLES)):
+        line = [row for row in timed if row["candidate"] == name]
         line.sort(key=lambda row: row["num_tasks"])
         medians = [row["median_s"] * 1e3 for row in line]
-        below = [row["median_s"] * 1e3 - row["quartile_1_s"] * 1e3 for row in line]
-        above = [row["quartile_3_s"] * 1e3 - row["median_s"] * 1e3 for row in line]
+        below = [1e3 * (row["median_s"] - row["quartile_1_s"]) for row in line]
+        above = [1e3 * (row["quartile_3_s"] - row["median_s"]) for row in line]
+        colour, marker = STYLES[name]
         axes.errorbar(
             [row["num_tasks"] for row in line],
             medians,
             yerr=[below, above],
-            color=COLOURS.get(name, "black"),
-            marker=MARKERS.get(name, "o"),
-            linestyle=styles[batch_size],
-            markersize=4.5,
-            linewidth=1.4,
+            color=colour,
+            marker=marker,
+            linestyle="-" if name in _OURS else "--",
+            markersize=5,
+            linewidth=1.6,
             capsize=2,
+            label=f"bots_jax: {name}" if name in _OURS else name,
+        )
+    picked = [row for row in timed if row["candidate"] == ours.AUTO]
+    if picked:
+        axes.plot(
+            [row["num_tasks"] for row in picked],
+            [row["median_s"] * 1e3 for row in picked],
+            color="black",
+            marker="o",
+            markersize=10,
+            fillstyle="none",
+            linestyle="none",
+            label=_AUTO_LABEL,
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("tasks in the pool, N")
-    axes.set_ylabel("time of one step, ms (median, quartiles)")
     axes.grid(which="major", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    shown = {row["candidate"] for row in timed}
-    handles = [
-        Line2D([], [], color=COLOURS[name], marker=MARKERS[name], label=name)
-        for name in COLOURS
-        if name in shown
-    ]
-    handles += [
-        Line2D([], [], color="black", linestyle=styles[b], label=f"B = {b}")
-        for b in batch_sizes
-    ]
-    axes.legend(handles=handles, frameon=False, loc="upper left", fontsize=9)
 
 
 def save_step_figure(record: dict[str, Any], path: Path) -> None:
-    """Writes the figure of step.json as PNG.
+    """Writes the figure of step.json as PNG: a panel each for B = 32 and 1024.
 
     Args:
-      record: what step.json holds.
+      record: what step.json holds; with neither B, the smallest and largest are shown.
       path: of the picture.
     """
     matplotlib.use("Agg")
-    figure = Figure(figsize=(7, 4.8), layout="constrained")
-    axes = figure.add_subplot()
-    draw_step(record["rows"], axes)
-    machine = record["machine"]
-    axes.set_title(
-        f"Update, Thompson draw and top-B on {machine['cores']} CPU cores",
-        fontsize=11,
-        loc="left",
+    steps = [row for row in record["rows"] if row["kind"] == "step"]
+    there = sorted({row["batch_size"] for row in steps if "median_s" in row})
+    panels = [size for size in _PANELS if size in there] or there[:1] + there[1:][-1:]
+    figure = Figure(figsize=(4.4 * len(panels) + 0.6, 5.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, batch_size in zip(grid, panels, strict=True):
+        draw_step([row for row in steps if row["batch_size"] == batch_size], axes)
+        axes.set_title(f"{batch_size} tasks per step", fontsize=11, loc="left")
+    grid[0].set_ylabel("time of one step, ms (median, quartiles)")
+    handles, labels = {}, []
+    for axes in grid:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    labels = list(handles)
+    figure.legend(
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=2 if len(panels) == 1 else 3,
+        frameon=False,
+        fontsize=9,
+    )
+    found = record["machine"]
+    backend = found.get("backend", "cpu")
+    where = f"{found['cores']} CPU cores" if backend == "cpu" else str(backend).upper()
+    figure.suptitle(
+        f"Update, Thompson draw and top-B on {where}", fontsize=12, x=0.02, ha="left"
     )
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    found = load(harness.RESULTS, "step")
+    found = load(machine.RESULTS, "step")
     if found is None:
         raise SystemExit("results/step.json is missing; run benchmarks.step first.")
-    save_step_figure(found, harness.RESULTS / "step.png")
+    save_step_figure(found, machine.RESULTS / "step.png")

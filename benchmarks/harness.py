@@ -8,14 +8,10 @@ candidate's spinning threads nor its data in the caches are charged to it.
 
 import contextlib
 import dataclasses
-import datetime
 import gc
-import importlib.metadata
 import json
-import os
-import platform
 import re
-import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,15 +22,14 @@ import numpy as np
 import rich.console
 import rich.progress
 
-from benchmarks import load
+from . import load, machine
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 CONSOLE = rich.console.Console(soft_wrap=True)
+if not CONSOLE.is_terminal:
+    CONSOLE.width = max(CONSOLE.width, 120)  # for the tables, in a file
 
 _SETTLE_S = 0.02  # longer than libgomp's worker threads spin after a parallel region
 _SLOW_S = 0.2  # a call that takes longer needs no untimed call before each timed one
-_PACKAGES = ("jax", "jaxlib", "numpy", "torch", "trinity-rft", "bots-jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,74 +217,6 @@ def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def machine_stamp(seed: int) -> dict[str, Any]:
-    """Describes machine, software and moment, without names of hosts or folders."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "jax_devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": _is_dirty(".", "--untracked-files=all"),
-        "engine_dirty": _is_dirty("bots_jax", "--untracked-files=no"),
-        "started_utc": _now(),
-        "load_average_start": _load_average(),
-        "seed": seed,
-    }
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _load_average() -> list[float]:
-    return [round(load, 2) for load in os.getloadavg()]
-
-
-def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gib() -> float | None:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-    return round(pages * size / 2**30, 1)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(ROOT), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _is_dirty(folder: str, untracked: str) -> bool | None:
-    """Tells whether files differ from the commit, the results themselves aside."""
-    where = ("--", str(ROOT / folder), ":(exclude)benchmarks/results")
-    changed = _git("status", "--porcelain", untracked, *where)
-    return None if changed is None else bool(changed)
-
-
 def without_paths(text: str) -> str:
     """Replaces absolute paths, which tell about one machine only.
 
@@ -308,8 +235,8 @@ def write_results(path: Path, record: dict[str, Any]) -> None:
       record: with "machine", a stamp, to which the end of the run is added.
     """
     record["machine"] |= {
-        "finished_utc": _now(),
-        "load_average_end": _load_average(),
+        "finished_utc": machine.now(),
+        "load_average_end": machine.load_average(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = re.sub(  # one line per list of numbers
@@ -326,3 +253,18 @@ def write_results(path: Path, record: dict[str, Any]) -> None:
 def results_path(folder: Path, name: str, quick: bool) -> Path:
     """Names the file of a benchmark, apart for quick runs."""
     return folder / f"{name}{'_quick' if quick else ''}.json"
+
+
+def run_script(main: Callable[[Any], Any], config: type) -> None:
+    """Runs a script: options from the command line, bad ones answered in a sentence.
+
+    Args:
+      main: takes the options.
+      config: their dataclass.
+    """
+    import tyro
+
+    try:
+        main(tyro.cli(config))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -15,8 +15,8 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks import pool as settings
-from benchmarks.pool import Pool
+from . import pool as settings
+from .pool import Pool
 
 NAME = "official"
 NAME_AS_SHIPPED = "official, as shipped"
@@ -54,16 +54,11 @@ def load_official(folder: Path | None) -> Official:
 
     Raises:
       NotAvailable: without a folder, or without torch.
-      SystemExit: for a folder that does not hold the wheel.
+      ValueError: for a folder that does not hold the wheel.
     """
     if folder is None:
         raise NotAvailable(f"no --official folder was given; get it by: {GET_WHEEL}")
-    if not (folder / _SELECTOR_FOLDER / "selector.py").is_file():
-        raise SystemExit(
-            f"--official must be the unzipped wheel of trinity-rft 0.6.0, "
-            f"got {str(folder)!r} without {_SELECTOR_FOLDER}/selector.py; "
-            f"get it by: {GET_WHEEL}"
-        )
+    check_folder(folder)
     try:
         torch = importlib.import_module("torch")
     except ImportError:
@@ -73,6 +68,20 @@ def load_official(folder: Path | None) -> Official:
         estimator = _run_file(folder, "difficulty_estimator")
         selector = _run_file(folder, "selector")
     return Official(estimator, selector, torch)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that does not hold the wheel.
+
+    Raises:
+      ValueError: in one sentence, with the way to get it.
+    """
+    if not (folder / _SELECTOR_FOLDER / "selector.py").is_file():
+        raise ValueError(
+            f"--official must be the unzipped wheel of trinity-rft 0.6.0, "
+            f"got {str(folder)!r} without {_SELECTOR_FOLDER}/selector.py; "
+            f"get it by: {GET_WHEEL}"
+        )
 
 
 def _stubs() -> dict[str, types.ModuleType]:
@@ -153,6 +162,11 @@ class OfficialStep:
     def posterior(self) -> tuple[np.ndarray, np.ndarray]:
         """Copies alpha and beta."""
         return self.estimator.alphas.copy(), self.estimator.betas.copy()
+
+    def state_bytes(self) -> int:
+        """Counts the bytes of the estimator's arrays."""
+        held = {id(x): x for x in vars(self.estimator).values()}
+        return sum(x.nbytes for x in held.values() if isinstance(x, np.ndarray))
 
 
 class _Source(NamedTuple):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from benchmarks import pool as settings
-from benchmarks.ours import compile_stages
-from benchmarks.pool import Pool
+from . import pool as settings
+from .ours import compile_stages, tile
+from .pool import Pool, TiledPool
 
 NAME = "plain JAX"
 
@@ -82,15 +82,17 @@ class PlainStep:
             np.zeros(batch_size, np.float32),
         )
 
-    def reset(self, pool: Pool, target_success_prob: float) -> None:
+    def reset(self, pool: Pool | TiledPool, target_success_prob: float) -> None:
         """Sets posterior, references and capability."""
+        block = pool.block
         own = lambda x: jnp.array(x, jnp.float32, copy=True)  # noqa: E731
+        per_task = lambda x: tile(own(x), pool.num_tasks)  # noqa: E731
         self.state = PlainState(
-            own(pool.alpha),
-            own(pool.beta),
-            own(pool.references[:, 0]),
-            own(pool.references[:, 1]),
-            own(pool.capability),
+            per_task(block.alpha),
+            per_task(block.beta),
+            per_task(block.references[:, 0]),
+            per_task(block.references[:, 1]),
+            own(block.capability),
             own(target_success_prob),
         )
         jax.block_until_ready(self.state)
@@ -110,3 +112,7 @@ class PlainStep:
     def posterior(self) -> tuple[np.ndarray, np.ndarray]:
         """Copies alpha and beta to the host."""
         return np.asarray(self.state.alpha), np.asarray(self.state.beta)
+
+    def state_bytes(self) -> int:
+        """Counts the bytes of the state's arrays."""
+        return sum(x.nbytes for x in self.state)

@@ -31,6 +31,62 @@ class Pool(NamedTuple):
     capability: float
     success_prob: np.ndarray
 
+    @property
+    def num_tasks(self) -> int:
+        """N."""
+        return len(self.alpha)
+
+    @property
+    def block(self) -> "Pool":
+        """All of it; what `TiledPool` repeats."""
+        return self
+
+    def chances(self, task_ids: np.ndarray) -> np.ndarray:
+        """Looks up what rewards of these tasks are drawn from."""
+        return self.success_prob[task_ids]
+
+
+class TiledPool(NamedTuple):
+    """N tasks of which task k is like task k mod M of a block, for very large N.
+
+    What a step does with a task depends on its id, so the tasks are different ones all
+    the same, and nothing of length N is held but the candidate's own state.
+
+    Attributes:
+      block: M tasks.
+      num_tasks: N >= M.
+    """
+
+    block: Pool
+    num_tasks: int
+
+    def chances(self, task_ids: np.ndarray) -> np.ndarray:
+        """Looks up what rewards of these tasks are drawn from."""
+        return self.block.success_prob[task_ids % self.block.num_tasks]
+
+
+BLOCK = 1_000_000
+"""Tasks in the block of a tiled pool."""
+
+
+def make_big_pool(num_tasks: int, seed: int, block_size: int = BLOCK) -> TiledPool:
+    """Makes a pool whose tasks repeat a block, in memory that does not grow with N.
+
+    Args:
+      num_tasks: N.
+      seed: any integer.
+      block_size: M, at most.
+
+    Returns:
+      The pool.
+
+    Example:
+      >>> pool = make_big_pool(10**9, seed=0, block_size=10)
+      >>> bool(pool.chances(np.array([999_999_993]))[0] == pool.block.success_prob[3])
+      True
+    """
+    return TiledPool(make_pool(min(num_tasks, block_size), seed), num_tasks)
+
 
 def make_pool(num_tasks: int, seed: int) -> Pool:
     """Makes a pool.
@@ -77,7 +133,7 @@ class StepCandidate(Protocol):
 
     name: str
 
-    def reset(self, pool: Pool, target_success_prob: float) -> None:
+    def reset(self, pool: Any, target_success_prob: float) -> None:
         """Sets all state but the random stream, which goes on."""
         ...
 
@@ -93,25 +149,32 @@ class StepCandidate(Protocol):
         """Copies alpha and beta to the host."""
         ...
 
+    def state_bytes(self) -> int:
+        """Counts the bytes of the arrays that are kept from step to step."""
+        ...
+
 
 class ClosedLoop:
     """Feeds a candidate with rollouts of the tasks that it chose last."""
 
     def __init__(
-        self, candidate: StepCandidate, pool: Pool, batch_size: int, seed: int
+        self,
+        candidate: StepCandidate,
+        pool: Pool | TiledPool,
+        batch_size: int,
+        seed: int,
     ):
         self.candidate = candidate
-        self._success_prob = pool.success_prob
+        self._pool = pool
         self._rng = np.random.default_rng(seed)
         self._evidence: Any = None
         self.success_rates = np.zeros(batch_size)
-        num_tasks = len(pool.success_prob)
-        self.task_ids = self._rng.choice(num_tasks, batch_size, replace=False)
+        self.task_ids = self._rng.choice(pool.num_tasks, batch_size, replace=False)
         candidate.reset(pool, TARGET_SUCCESS_PROB)
 
     def roll_out(self) -> None:
         """Draws success rates for the chosen tasks; untimed."""
-        chances = self._success_prob[self.task_ids]
+        chances = self._pool.chances(self.task_ids)
         self.success_rates = self._rng.binomial(GROUP_SIZE, chances) / GROUP_SIZE
         self._evidence = self.candidate.encode(self.task_ids, self.success_rates)
 

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from benchmarks import harness, ours
-from benchmarks.agreement import MIN_P_VALUE, two_sample_p_value
-from benchmarks.harness import CONSOLE, Candidate
 from bots_jax import sample_beta
 
+from . import harness, machine, ours
+from .agreement import MIN_P_VALUE, two_sample_p_value
+from .harness import CONSOLE, Candidate
+
 QUESTION = "How fast is one exact Beta draw?"
-OURS, NUMPY, JAX = ours.NAME, "numpy Generator.beta", "jax.random.beta"
+OURS, NUMPY, JAX = "bots_jax", "numpy Generator.beta", "jax.random.beta"
 
 Draw = Callable[[], Any]
 
@@ -45,7 +46,7 @@ class Config:
     budget_s: float = 15.0
     patience_s: float = 0.0
     seed: int = 0
-    results: Path = harness.RESULTS
+    results: Path = machine.RESULTS
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
     def resized(self) -> "Config":
@@ -168,7 +169,7 @@ def main(config: Config) -> Path:
     config = config.resized()
     record: dict[str, Any] = {
         "question": QUESTION,
-        "machine": harness.machine_stamp(config.seed),
+        "machine": machine.machine_stamp(config.seed),
         "settings": {
             "repetitions": config.repetitions,
             "budget_s_per_case": config.budget_s,
@@ -186,4 +187,4 @@ def main(config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config))
+    harness.run_script(main, Config)

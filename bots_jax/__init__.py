@@ -11,8 +11,15 @@ from bots_jax.evidence import (
     evidence_from_rewards,
 )
 from bots_jax.metrics import coverage, effective_task_ratio
-from bots_jax.selection import posterior_means, thompson_draws
-from bots_jax.selectors import BotsState, UniformState, bots, set_eligible, uniform
+from bots_jax.selection import posterior_means, target_log_density, thompson_draws
+from bots_jax.selectors import (
+    BotsState,
+    UniformState,
+    bots,
+    set_eligible,
+    set_posterior,
+    uniform,
+)
 from bots_jax.step import make_step
 from bots_jax.types import (
     Evidence,
@@ -45,6 +52,8 @@ __all__ = [
     "posterior_means",
     "sample_beta",
     "set_eligible",
+    "set_posterior",
+    "target_log_density",
     "thompson_draws",
     "uniform",
 ]

@@ -173,17 +173,42 @@ def check_callable(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a function, got {value!r:.60}.")
 
 
+def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Checks a word against those allowed.
+
+    Example:
+      >>> check_choice("engine", "fast", ("dense", "lazy"))
+      Traceback (most recent call last):
+      ValueError: engine must be one of 'dense', 'lazy', got 'fast'.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        words = ", ".join(repr(word) for word in allowed)
+        raise ValueError(f"{name} must be one of {words}, got {value!r:.60}.")
+
+
 def check_references(references: Any, num_tasks: int) -> None:
-    """Checks the pass rates of a weak and a strong model: floating [N, 2] in [0, 1].
+    """Checks the pass rates of a weak and a strong model, floating, in [0, 1].
+
+    They come as one array [N, 2], or as a tuple of two [N], which needs no copy.
 
     Example:
       >>> check_references(np.ones((4, 2), np.int32), 4)
       Traceback (most recent call last):
       ValueError: references must be floating point, got dtype int32.
     """
-    check_shape("references", references, ((num_tasks, 2),))
-    check_dtype("references", references, (np.floating,), "floating point")
-    check_in_range("references", references, 0.0, 1.0)
+    if isinstance(references, tuple):
+        if len(references) != 2:
+            raise ValueError(
+                f"references must hold 2 arrays in a tuple, got {len(references)}."
+            )
+        named = zip(("weak references", "strong references"), references, strict=True)
+        shape = (num_tasks,)
+    else:
+        named, shape = [("references", references)], (num_tasks, 2)
+    for name, values in named:
+        check_shape(name, values, (shape,))
+        check_dtype(name, values, (np.floating,), "floating point")
+        check_in_range(name, values, 0.0, 1.0)
 
 
 def check_eligible(eligible: Any, num_tasks: int, batch_size: int) -> None:

@@ -1,7 +1,11 @@
 """The command line: one function per command."""
 
+import importlib
+import importlib.util
+import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 _USAGE = """\
 usage: bots-jax COMMAND [OPTIONS]
@@ -23,7 +27,32 @@ def train_command(arguments: list[str]) -> None:
     run_train(tyro.cli(TrainCommand, prog="bots-jax train", args=arguments))
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train_command}
+def bench_command(arguments: list[str]) -> None:
+    """Measure the engine on this machine, against its targets."""
+    import tyro
+
+    bench = _benchmarks("bench")
+    command = tyro.cli(bench.BenchCommand, prog="bots-jax bench", args=arguments)
+    bench.run_bench(command)
+
+
+def _benchmarks(name: str) -> Any:
+    """Imports a module of the benchmarks: a wheel's own, else those of the checkout."""
+    if importlib.util.find_spec("bots_jax.benchmarks") is not None:
+        return importlib.import_module(f"bots_jax.benchmarks.{name}")
+    checkout = pathlib.Path(__file__).resolve().parents[1]
+    if not (checkout / "benchmarks" / f"{name}.py").is_file():
+        raise ValueError("this installation of bots_jax comes without its benchmarks.")
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train_command,
+    "bench": bench_command,
+}
+_GOES_ON = {"train": "go on with --resume."}
 
 
 def usage() -> str:
@@ -76,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        return _fail("interrupted; go on with --resume.", status=130)
+        how = _GOES_ON.get(name, "results that were written are kept.")
+        return _fail(f"interrupted; {how}", status=130)
     return 0
 
 

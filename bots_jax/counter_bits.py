@@ -8,6 +8,8 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 (SC 2011); known answers from the Random123 distribution.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +66,27 @@ def key_words(key: Array) -> tuple[Array, Array]:
     """
     words = jax.random.bits(key, (2,), jnp.uint32)
     return words[0], words[1]
+
+
+def shared(key: Array) -> Callable[[], Array]:
+    """Makes a key that may be used in every block of tasks.
+
+    What is drawn here is keyed by (key, task), so that blocks of tasks share a key and
+    do not repeat each other; JAX's check for reused keys cannot know that.
+
+    Args:
+      key: consumed.
+
+    Returns:
+      A function that gives the same key each time.
+
+    Example:
+      >>> again = shared(jax.random.key(7))
+      >>> bool(again() == again())
+      True
+    """
+    impl, data = jax.random.key_impl(key), jax.random.key_data(key)
+    return lambda: jax.random.wrap_key_data(data, impl=impl)
 
 
 def unit_interval(words: Words) -> Float32[Array, "*shape"]:

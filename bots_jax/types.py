@@ -1,7 +1,7 @@
 """The records that pass between rooms, and one documented Protocol per function."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,12 @@ RowMask = Bool[Array, "rows"]
 
 TaskIds = Int32[Array, "rows"]
 """Which tasks: int32 [B], in [0, N)."""
+
+IdPerTask = Int32[Array, "num_tasks"]
+"""Whose numbers stand beside: int32 [N]."""
+
+PerPastStep = Float32[Array, "past_steps"]
+"""One number per remembered step: float32 [L]."""
 
 Setting = Float32[Array, ""] | PerTask
 """A setting that is one number for all tasks, or one per task."""
@@ -66,6 +72,10 @@ class SelectInfo(NamedTuple):
       num_eligible: int32, tasks that could have been chosen.
       num_unfilled: int32, slots of the batch that hold -1, because fewer tasks were
         eligible than the batch has slots.
+      num_points: int32, random points that a race looked at; 0 where every task was
+        scored.
+      fell_back: int32, 1 where a race did not find enough, so that every task was
+        scored after all; else 0.
     """
 
     draw_mean: Array
@@ -73,6 +83,8 @@ class SelectInfo(NamedTuple):
     target_distance: Array
     num_eligible: Array
     num_unfilled: Array
+    num_points: Array
+    fell_back: Array
 
 
 class UpdateInfo(NamedTuple):
@@ -125,7 +137,7 @@ def flatten_info(info: SelectInfo | UpdateInfo | StepInfo) -> dict[str, float]:
       ValueError: for a leaf that is not a scalar, as in the info of a vmapped step.
 
     Example:
-      >>> info = SelectInfo(*(np.float32(i) for i in range(5)))
+      >>> info = SelectInfo(*(np.float32(i) for i in range(7)))
       >>> flatten_info(info)["num_unfilled"]
       4.0
     """
@@ -178,11 +190,21 @@ class PosteriorFn(Protocol):
         ...
 
 
+@runtime_checkable
 class EstimateFn(Protocol):
     """Turns beliefs into the success chances that tasks are chosen by."""
 
     def __call__(self, key: Array, alpha: PerTask, beta: PerTask) -> PerTask:
         """Returns float32 [N] in [0, 1]; the key is consumed or left alone."""
+        ...
+
+
+@runtime_checkable
+class ScoreFn(Protocol):
+    """Says how wanted tasks are, from what is believed of them."""
+
+    def __call__(self, alpha: PerTask, beta: PerTask, target: Setting) -> PerTask:
+        """Returns float32 [P], higher is better; element by element."""
         ...
 
 

@@ -75,6 +75,34 @@ CASES = [
         lambda n: {"estimate": bots_jax.posterior_means},
         True,
     ),
+    Case(
+        "bots_lazy",
+        bots_jax.bots,
+        lambda n: {"engine": "lazy", "selection": "race"},
+        True,
+    ),
+    Case(
+        "bots_lazy_per_task",
+        bots_jax.bots,
+        lambda n: {"engine": "lazy", "selection": "sweep"} | _per_task(n),
+        True,
+    ),
+    Case(
+        "bots_race_tempered",
+        bots_jax.bots,
+        lambda n: {"engine": "lazy", "selection": "race", "temperature": 0.2},
+        False,
+    ),
+    Case(
+        "bots_density",
+        bots_jax.bots,
+        lambda n: {
+            "score": bots_jax.target_log_density,
+            "temperature": 1.0,
+            "selection": "race",
+        },
+        True,
+    ),
     Case("uniform", bots_jax.uniform, _nothing, True),
     Case("uniform_eligible", bots_jax.uniform, lambda n: {"eligible": _mask(n)}, False),
 ]

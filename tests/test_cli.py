@@ -197,7 +197,7 @@ def test_settings_on_disk_out_of_range(seed, target, capsys):
 
 def test_an_unknown_command(capsys):
     said = refused(capsys, "trian", status=2)
-    assert said == "command must be one of: train; got 'trian'."
+    assert said == "command must be one of: train, bench; got 'trian'."
 
 
 def test_help_names_the_commands(capsys):
@@ -232,6 +232,78 @@ def test_help_of_train_prints_defaults(capsys):
         assert text in shown, text
 
 
+def test_help_of_bench_prints_defaults(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", "--help"])
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for text in (
+        "--quick",
+        "--official {None}|PATH",
+        "--fetch-official",
+        "--results {None}|PATH",
+        "--num-tasks {None}|{[INT [INT ...]]}",
+        "--batch-sizes",
+        "(default: None)",
+    ):
+        assert text in shown, text
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (
+            ["--num-tasks", f"{2**31}"],
+            f"num_tasks must be an integer in [1, {MAX}], got {2**31}.",
+        ),
+        (
+            ["--num-tasks", "0"],
+            f"num_tasks must be an integer in [1, {MAX}], got 0.",
+        ),
+        (
+            ["--num-tasks", "100", "--batch-sizes", "200"],
+            "batch_size must be at most num_tasks = 100, got 200.",
+        ),
+        (
+            ["--num-tasks", "100", "--batch-sizes", "50"],
+            "batch_size must be at most an eighth of num_tasks = 100, got 50.",
+        ),
+        (
+            ["--batch-sizes", "-1"],
+            f"batch_size must be an integer in [1, {MAX}], got -1.",
+        ),
+        (["--repetitions", "0"], "repetitions must be at least 1, got 0."),
+        (["--seed", "-1"], "seed must be at least 0, got -1."),
+    ],
+)
+def test_sizes_that_bench_cannot_measure(words, sentence, target, capsys):
+    assert refused(capsys, "bench", *words, "--results", str(target)) == sentence
+    assert not target.exists()
+
+
+def test_bench_without_the_official_code(tmp_path, target, capsys):
+    words = ["--official", str(tmp_path), "--results", str(target)]
+    said = refused(capsys, "bench", *words)
+    assert said.startswith("--official must be the unzipped wheel of trinity-rft 0.6.0")
+    assert str(tmp_path) in said and "pip download" in said
+    said = refused(capsys, "bench", *words, "--fetch-official")
+    assert said == "--official and --fetch-official must not both be given."
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("words", [["--num-tasks", "many"], ["--engine", "best"]])
+def test_what_the_parser_of_bench_refuses(words, target, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", *words, "--results", str(target)])
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err and not target.exists()
+
+
+def test_bench_into_a_file(target, capsys):
+    target.write_text("here")
+    assert "exists" in refused(capsys, "bench", "--quick", "--results", str(target))
+
+
 def test_a_missing_extra_is_named(monkeypatch, capsys):
     def without_tyro(arguments: list[str]) -> None:
         raise ModuleNotFoundError("No module named 'tyro'", name="tyro")
@@ -247,6 +319,9 @@ def test_an_interrupt_tells_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setitem(main.__globals__["COMMANDS"], "train", interrupted)
     assert refused(capsys, "train", status=130) == "interrupted; go on with --resume."
+    monkeypatch.setitem(main.__globals__["COMMANDS"], "bench", interrupted)
+    said = refused(capsys, "bench", status=130)
+    assert said == "interrupted; results that were written are kept."
 
 
 def test_help_does_not_import_jax():

@@ -109,12 +109,15 @@ def test_vmap_over_keys_and_states(case):
     assert (info.num_unfilled == 0).all()
 
 
-@pytest.mark.parametrize("name", ["bots_per_task", "uniform_eligible"])
+@pytest.mark.parametrize(
+    "name", ["bots_per_task", "bots_lazy_per_task", "uniform_eligible"]
+)
 def test_short_of_tasks_slots_hold_minus_one(name):
     selector, state, _ = ready({case.name: case for case in CASES}[name])
     select = jax.jit(selector.select)
     mask = jnp.arange(NUM_TASKS) < 3
-    ids, info = select(key(), state._replace(eligible=mask))
+    few = state._replace(eligible=mask, num_eligible=jnp.int32(3))
+    ids, info = select(key(), few)
     assert sorted(ids.tolist()) == [-1, -1, 0, 1, 2]
     assert ids.tolist()[3:] == [-1, -1]
     assert int(info.num_unfilled) == 2 and int(info.num_eligible) == 3

@@ -30,6 +30,8 @@ NAMES = [
     "posterior_means",
     "sample_beta",
     "set_eligible",
+    "set_posterior",
+    "target_log_density",
     "thompson_draws",
     "uniform",
 ]

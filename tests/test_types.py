@@ -30,6 +30,6 @@ def test_halves_are_flattened_without_a_prefix():
 
 
 def test_info_of_a_vmapped_step_is_refused():
-    info = bots_jax.SelectInfo(*(jnp.ones(3),) * 5)
+    info = bots_jax.SelectInfo(*(jnp.ones(3),) * 7)
     with pytest.raises(ValueError, match=r"draw_mean must be a scalar, got shape \(3,"):
         bots_jax.flatten_info(info)

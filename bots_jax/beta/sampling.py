@@ -1,10 +1,13 @@
 """Exact draws from Beta(alpha, beta) for millions of tasks at once.
 
 theta = x / (x + y) with x ~ Gamma(alpha), y ~ Gamma(beta), both by Marsaglia and
-Tsang's rejection from a cubed normal. A proposal for a pair is kept only if both
-halves are, which is rejection on the product space and so exact. One dense pass
-proposes for every task (about 95 % are kept); the rejected ones are packed into
-columns of 32 and retried there, so no loop runs once per draw, as it does in
+Tsang's rejection from a cubed normal. A try for a pair is kept only if both halves
+are, which is rejection on the product space and so exact.
+
+One dense round makes the first try of every task with 64 random bits and a squeeze, a
+cheap test that keeps about 99 tries of 100 and never keeps a wrong one. The tasks it
+leaves open are found by bit masks, packed, and settled by the exact test, round by
+round, until none is left, so no loop runs once per draw, as it does in
 `jax.random.beta`.
 
 A draw depends on (key, task id, alpha, beta) alone: the try of a task is numbered by
@@ -16,6 +19,7 @@ TOMS 26 (2000), with their section 6 for shapes below 1; Box and Muller (1958).
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -26,16 +30,70 @@ from jax import Array, lax
 from bots_jax import counter_bits
 from bots_jax.types import PerTask
 
-_REJECTED = np.float32(-1.0)
-_LANES = 32  # tasks per column: one bit each in a uint32 of rejections
-_BOOST_COUNTER = np.uint32(2**32 - 1)
-_BLOCK = 2**20  # tasks drawn at once; XLA on CPU uses one core on much smaller loops
-_TWO_DENSE_ROUNDS_BELOW = 2**17  # a second dense round is cheaper than launching loops
+_OPEN = np.float32(-1.0)  # stands in for a draw that no try has settled yet
+_LANES = 32  # tasks per word and words per group: one bit each in a uint32
+_COARSE_BITS = 9  # of the uniform that decides a try; the rest is drawn when needed
+_SMALLEST_SHAPE = np.float32(1e-37)  # log(uniform) / shape stays finite above it
+_COUNTERS_PER_TRY = 3  # of the pair, of the fine part of the uniform, of the boosts
+_LOWEST_SQUEEZED = np.float32(-0.8)  # z from which the squeeze's bound holds
 
 
 class _Key(NamedTuple):
     word0: Array
     word1: Array
+
+
+class _Some(NamedTuple):
+    """Some of the tasks; their draws must be farther than radius from the centre."""
+
+    ids: Array
+    alpha: Array
+    beta: Array
+    centre: Array | None
+    radius: Array | None
+
+
+class _Tasks(NamedTuple):
+    """All tasks of a call. Without ids, a task is known by its position."""
+
+    alpha: Array
+    beta: Array
+    ids: Array | None
+    centre: Array | None
+    radius: Array | None
+
+    def _with_ids(self, ids: Array, select: Callable[[Array], Array]) -> _Some:
+        centre = self.centre
+        if centre is not None and centre.ndim:
+            centre = select(centre)
+        ids = ids.astype(jnp.uint32)
+        return _Some(ids, select(self.alpha), select(self.beta), centre, self.radius)
+
+    def cut(self, start: int, stop: int) -> _Some:
+        """Takes neighbouring tasks."""
+        if self.ids is None:
+            ids = lax.iota(jnp.uint32, stop - start) + np.uint32(start)
+        else:
+            ids = self.ids[start:stop]
+        return self._with_ids(ids, lambda x: x[start:stop])
+
+    def take(self, positions: Array) -> _Some:
+        """Takes the tasks at some positions, uint32, all in range."""
+        ids = positions if self.ids is None else _take(self.ids, positions)
+        return self._with_ids(ids, lambda x: _take(x, positions))
+
+
+class _Gamma(NamedTuple):
+    """A proposal for Gamma(shape): value = d (1 + z)**3, z = normal / sqrt(9 d)."""
+
+    value: Array
+    d: Array
+    z: Array
+    normal: Array
+
+
+def _take(x: Array, positions: Array) -> Array:
+    return x.at[positions].get(mode="promise_in_bounds")
 
 
 def _signed(value: Array, bits: Array, position: int) -> Array:
@@ -47,13 +105,14 @@ def _signed(value: Array, bits: Array, position: int) -> Array:
 
 
 def _unit_circle(bits: Array) -> tuple[Array, Array]:
-    """A uniform point on the unit circle from 32 bits.
+    """A uniform point on the unit circle from the bits 0 to 2 and 12 to 31.
 
-    Three bits choose the octant, the rest an angle in (0, pi/4), where two short
+    Three bits choose the octant, twenty an angle in (0, pi/4), where two short
     polynomials (Cephes sinf and cosf, error below 1 ulp) need no range reduction.
     """
-    fraction = (bits >> np.uint32(3)).astype(jnp.float32) * np.float32(2.0**-29)
-    x = (fraction + np.float32(2.0**-30)) * np.float32(np.pi / 4)
+    steps = (bits >> np.uint32(3 + _COARSE_BITS)).astype(jnp.float32)
+    step = np.float32(np.pi / 4 * 2.0 ** (3 + _COARSE_BITS - 32))
+    x = steps * step + step / 2
     z = x * x
     sine = x * (
         1 + z * (-1.6666654611e-1 + z * (8.3321608736e-3 + z * -1.9515295891e-4))
@@ -68,126 +127,249 @@ def _unit_circle(bits: Array) -> tuple[Array, Array]:
     return _signed(first, bits, 1), _signed(second, bits, 2)
 
 
-def _gamma_proposal(shape: Array, normal: Array, uniform: Array) -> tuple[Array, Array]:
-    """One Marsaglia-Tsang proposal for Gamma(shape), shape >= 1, and its verdict."""
+def _gamma_proposal(shape: Array, normal: Array) -> _Gamma:
+    """Marsaglia and Tsang's proposal for Gamma(shape), shape >= 1."""
     d = shape - np.float32(1 / 3)
-    t = 1 + np.float32(1 / 3) * lax.rsqrt(d) * normal
-    v = t * t * t
-    log_t = jnp.log(jnp.maximum(t, np.float32(1e-10)))
-    accepted = jnp.log(uniform) < 0.5 * normal * normal + d * (1 - v + 3 * log_t)
-    return d * v, accepted & (t > 0)
+    z = normal * jnp.sqrt(np.float32(1 / 9) / d)
+    t = 1 + z
+    return _Gamma(d * (t * t * t), d, z, normal)
+
+
+def _log_acceptance(proposal: _Gamma) -> Array:
+    """Log of the chance to keep a proposal; NaN where z < -1, never kept.
+
+    Their 0.5 normal**2 + d (1 - v + log v), v = (1 + z)**3, in a form that does not
+    cancel: what log1p(z) leaves beyond its third order.
+    """
+    z = proposal.z
+    return 3 * proposal.d * (jnp.log1p(z) - z * (1 - z * (0.5 - z * np.float32(1 / 3))))
+
+
+def _squeeze(proposal: _Gamma) -> Array:
+    """An upper bound on 1 - (chance to keep a proposal), for z >= -0.8.
+
+    The log of the chance is -(normal z)**2 (1/4 - z/5 + z**2/6 - ...) / 3, the
+    polynomial below exceeds the series, and 1 - exp(-s) <= s.
+    """
+    z = proposal.z
+    series = 0.25 + z * (-0.2 + z * (0.25 + z * (-0.3 + z * 0.15)))
+    product = proposal.normal * z
+    return np.float32(1 / 3) * (product * product) * series
 
 
 def _log_boost(shape: Array, uniform: Array) -> Array:
     """Log of the factor that turns Gamma(shape + 1) into Gamma(shape), shape < 1."""
-    return jnp.where(shape < 1, jnp.log(uniform) / shape, np.float32(0))
+    log_factor = jnp.log(uniform) / jnp.maximum(shape, _SMALLEST_SHAPE)
+    return jnp.where(shape < 1, log_factor, np.float32(0))
+
+
+def _at_least_one(shape: Array, above_one: bool) -> Array:
+    """The shape to propose for: one more where it is below 1, and to be boosted."""
+    if above_one:
+        return jnp.maximum(shape, 1)
+    return jnp.where(shape < 1, shape + 1, shape)
+
+
+def _are_positive_and_finite(alpha: Array, beta: Array) -> Array:
+    """Both at once: such float32 are 1 to 0x7f7fffff when read as integers."""
+    from_zero = lambda x: lax.bitcast_convert_type(x, jnp.uint32) - np.uint32(1)  # noqa: E731
+    return jnp.maximum(from_zero(alpha), from_zero(beta)) < np.uint32(0x7F7FFFFF)
+
+
+def _is_kept(x: _Gamma, y: _Gamma, coarse: Array, fine: Array | None) -> Array:
+    """Whether a try is kept; without `fine`, whether that is sure already.
+
+    One uniform decides both halves: it is below the product of their chances as often
+    as two uniforms are below one each. `coarse` holds its first bits as an integer,
+    `fine` is the part of (0, 1] behind them.
+    """
+    scale = np.float32(2.0**-_COARSE_BITS)
+    if fine is not None:
+        log_uniform = jnp.log((coarse + fine) * scale)
+        return log_uniform < _log_acceptance(x) + _log_acceptance(y)
+    surely_below = (coarse + 1) * scale <= 1 - (_squeeze(x) + _squeeze(y))
+    return surely_below & (jnp.minimum(x.z, y.z) > _LOWEST_SQUEEZED)
 
 
 def _propose(
-    key: _Key, ids: Array, attempt: Array, alpha: Array, beta: Array, above_one: bool
+    key: _Key,
+    attempt: Array,
+    tasks: _Some,
+    above_one: bool,
+    exact: bool,
 ) -> Array:
-    """Draws theta for one try of each task, or -1 where the try is rejected."""
-    angle, radius_bits = counter_bits.threefry2x32(*key, ids, 2 * attempt)
-    uniform_x, uniform_y = counter_bits.threefry2x32(*key, ids, 2 * attempt + 1)
+    """Draws theta for one try of each task.
+
+    Args:
+      key: two words.
+      attempt: uint32, number of the try, for all tasks or for each.
+      tasks: some of them.
+      above_one: whether the shapes are all at least 1.
+      exact: by the exact test, not by the squeeze.
+
+    Returns:
+      theta, or -1 where this try is rejected (exact) or left open (squeeze); NaN where
+      a shape is not positive and finite.
+    """
+    ids, alpha, beta, centre, radius_outside = tasks
+
+    def words(use: int) -> tuple[Array, Array]:
+        counter = attempt * np.uint32(_COUNTERS_PER_TRY) + np.uint32(use)
+        return counter_bits.threefry2x32(*key, ids, counter)
+
+    radius_bits, bits = words(0)
     radius = jnp.sqrt(-2 * jnp.log(counter_bits.unit_interval(radius_bits)))
-    cosine, sine = _unit_circle(angle)
-    shape_x = alpha if above_one else jnp.where(alpha < 1, alpha + 1, alpha)
-    shape_y = beta if above_one else jnp.where(beta < 1, beta + 1, beta)
-    x, kept_x = _gamma_proposal(
-        shape_x, radius * cosine, counter_bits.unit_interval(uniform_x)
-    )
-    y, kept_y = _gamma_proposal(
-        shape_y, radius * sine, counter_bits.unit_interval(uniform_y)
-    )
+    cosine, sine = _unit_circle(bits)
+    x = _gamma_proposal(_at_least_one(alpha, above_one), radius * cosine)
+    y = _gamma_proposal(_at_least_one(beta, above_one), radius * sine)
+    coarse = (bits >> np.uint32(3)) & np.uint32(2**_COARSE_BITS - 1)
+    fine = counter_bits.unit_interval(words(1)[0]) if exact else None
+    kept = _is_kept(x, y, coarse.astype(jnp.float32), fine)
+
     if above_one:
-        theta = x / (x + y)
+        theta = x.value / (x.value + y.value)
     else:
-        boosts = counter_bits.threefry2x32(
-            *key, ids, jnp.full_like(ids, _BOOST_COUNTER)
-        )
-        log_x = jnp.log(x) + _log_boost(alpha, counter_bits.unit_interval(boosts[0]))
-        log_y = jnp.log(y) + _log_boost(beta, counter_bits.unit_interval(boosts[1]))
-        theta = 1 / (1 + jnp.exp(log_y - log_x))
-    return jnp.where(kept_x & kept_y, theta, _REJECTED)
+        boost_x, boost_y = map(counter_bits.unit_interval, words(2))
+        # The root of the odds' factor, used twice: its square may leave float32.
+        root = jnp.exp(0.5 * (_log_boost(beta, boost_y) - _log_boost(alpha, boost_x)))
+        theta = 1 / (1 + y.value * root / x.value * root)
+    if centre is not None and radius_outside is not None:
+        kept &= jnp.abs(theta - centre) > radius_outside
+    theta = jnp.where(kept, theta, _OPEN)
+    return jnp.where(_are_positive_and_finite(alpha, beta), theta, np.float32(np.nan))
 
 
-def _materialise(x: Array) -> Array:
-    """Forces x into memory, so that XLA does not compute it again in every consumer.
+def _materialise(draws: Array) -> Array:
+    """Forces draws into memory, so that XLA does not compute them in every consumer.
 
     XLA on CPU duplicates an expensive producer into each fusion that reads it and
-    drops optimisation barriers first; the carry of a loop whose end depends on data
-    is the fence it respects. The loop runs once: draws are below 2.
+    drops optimisation barriers first. A loop whose end depends on data is the fence
+    that it respects. This one never runs, since draws are at most 1, but XLA cannot
+    know that; a loop that hands its carry on unchanged is one that it removes.
     """
-    if x.size == 0:
-        return x
-    start = (jnp.int32(0), x)
-    once = lambda carry: (carry[0] < 1) & (carry[1][0] < 2.0)  # noqa: E731
-    return lax.while_loop(once, lambda carry: (carry[0] + 1, carry[1]), start)[1]
+    return lax.while_loop(lambda x: x[0] > 2, lambda x: x * np.float32(0.5), draws)
+
+
+def _first_round(key: _Key, tasks: _Tasks, above_one: bool) -> Array:
+    """The first try of every task by the squeeze: theta, -1 where open, or NaN."""
+    draw = lambda start, stop: _materialise(  # noqa: E731
+        _propose(key, jnp.uint32(0), tasks.cut(start, stop), above_one, exact=False)
+    )
+    n = tasks.alpha.shape[0]
+    if n % 2 == 0 or n == 1:
+        return draw(0, n)
+    # XLA halves a loop between two cores; one of odd length is then not vectorised
+    # and takes nine times as long.
+    return _materialise(jnp.concatenate([draw(0, n - 1), draw(n - 1, n)]))
+
+
+def _retry(
+    key: _Key,
+    tasks: _Tasks,
+    draws: Array,
+    positions: Array,
+    attempt: Array,
+    needed: Array,
+    above_one: bool,
+) -> tuple[Array, Array]:
+    """One more round for one task per slot.
+
+    The try left open is settled by the exact test and, if it is rejected, the next one
+    goes through the squeeze.
+
+    Args:
+      key: two words.
+      tasks: all of them.
+      draws: float32 [n].
+      positions: uint32 [slots] in draws.
+      attempt: uint32 [slots], the try left open.
+      needed: bool [slots], whether the slot holds an open task at all.
+      above_one: whether the shapes are all at least 1.
+
+    Returns:
+      draws with what was settled, and where that was, bool [slots].
+    """
+    n = draws.shape[0]
+    taken = tasks.take(jnp.minimum(positions, np.uint32(n - 1)))
+    settled = _propose(key, attempt, taken, above_one, exact=True)
+    following = _propose(key, attempt + 1, taken, above_one, exact=False)
+    draw = _materialise(jnp.where(settled < 0, following, settled))
+    done = needed & ~(draw < 0)
+    positions = jnp.where(done, positions, np.uint32(n))
+    return draws.at[positions].set(draw, mode="drop"), done
+
+
+def _pack(flags: Array) -> Array:
+    """Turns 32 neighbouring flags into the bits of one uint32."""
+    bits = flags.reshape(-1, _LANES).astype(jnp.uint32)
+    bits <<= lax.iota(jnp.uint32, _LANES)[None, :]
+    return jnp.sum(bits, axis=1, dtype=jnp.uint32)
 
 
 def _lowest_set_bit(mask: Array) -> Array:
-    """Index of the lowest set bit; 32 for 0."""
-    return lax.population_count((mask & (~mask + np.uint32(1))) - np.uint32(1))
+    """Index of the lowest set bit; 0 for 0."""
+    below = (mask & (~mask + np.uint32(1))) - np.uint32(1)
+    return lax.population_count(below) & np.uint32(_LANES - 1)
 
 
-def _retry_rejected(
-    key: _Key,
-    theta: Array,
-    ids: Array,
-    alpha: Array,
-    beta: Array,
-    first: int,
-    above: bool,
-) -> Array:
-    """Retries rejected draws, one per column of 32 at a time, until none is left."""
-    columns = theta.shape[0] // _LANES
-    column = lax.iota(jnp.uint32, columns)
-    lanes = lax.iota(jnp.uint32, _LANES)[:, None]
-    rejected = (theta.reshape(_LANES, columns) < 0).astype(jnp.uint32) << lanes
-    waiting = jnp.sum(rejected, axis=0, dtype=jnp.uint32)
+def _settle_words(
+    key: _Key, tasks: _Tasks, draws: Array, above_one: bool
+) -> tuple[Array, Array]:
+    """Settles one open task per word of 32 and round until few words have any left.
 
-    def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        theta, waiting, attempt = carry
-        position = _lowest_set_bit(waiting) * np.uint32(columns) + column
-        position = jnp.where(waiting != 0, position, 0).astype(jnp.int32)
-        draw = _materialise(
-            _propose(
-                key, ids[position], attempt, alpha[position], beta[position], above
-            )
+    Returns:
+      draws, and uint32 [words] with a bit for each task still open.
+    """
+    n = draws.shape[0]
+    whole = n - n % (2 * _LANES)  # an even number of words: see _first_round
+    open_tasks = _pack(draws[:whole] < 0)
+    if whole < n:
+        tail = jnp.pad(draws[whole:], (0, whole + 2 * _LANES - n))
+        open_tasks = jnp.concatenate([open_tasks, _pack(tail < 0)])
+    word = lax.iota(jnp.uint32, open_tasks.shape[0])
+
+    def many_open(carry: tuple[Array, Array, Array]) -> Array:
+        return jnp.sum(carry[1] != 0, dtype=jnp.int32) > word.shape[0] // 4
+
+    def settle(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        draws, open_tasks, attempt = carry
+        positions = word * np.uint32(_LANES) + _lowest_set_bit(open_tasks)
+        draws, done = _retry(
+            key, tasks, draws, positions, attempt, open_tasks != 0, above_one
         )
-        kept = (waiting != 0) & (draw >= 0)
-        theta = theta.at[jnp.where(kept, position, theta.shape[0])].set(
-            draw, mode="drop"
-        )
-        waiting = jnp.where(kept, waiting & (waiting - 1), waiting)
-        return theta, waiting, jnp.where(kept, np.uint32(first), attempt + 1)
+        open_tasks = jnp.where(done, open_tasks & (open_tasks - 1), open_tasks)
+        return draws, open_tasks, jnp.where(done, np.uint32(0), attempt + 1)
 
-    start = (theta, waiting, jnp.full_like(column, first))
-    return lax.while_loop(lambda carry: jnp.any(carry[1] != 0), body, start)[0]
+    carry = lax.while_loop(many_open, settle, (draws, open_tasks, word * 0))
+    return carry[0], carry[1]
 
 
-def _draw_block(
-    key: _Key, ids: Array, alpha: Array, beta: Array, above_one: bool
+def _settle_groups(
+    key: _Key, tasks: _Tasks, draws: Array, open_tasks: Array, above_one: bool
 ) -> Array:
-    """Draws for one block of tasks; NaN where a shape is not positive and finite."""
-    n = alpha.shape[0]
-    valid = (alpha > 0) & (beta > 0) & jnp.isfinite(alpha) & jnp.isfinite(beta)
-    floor = np.float32(1.0 if above_one else 1e-37)
-    safe = lambda s: jnp.where(valid, jnp.maximum(s, floor), np.float32(1))  # noqa: E731
-    padding = (0, -n % _LANES)
-    shape_x = jnp.pad(safe(alpha), padding, constant_values=1)
-    shape_y = jnp.pad(safe(beta), padding, constant_values=1)
-    ids = jnp.pad(ids, padding)
-    rounds = 2 if n < _TWO_DENSE_ROUNDS_BELOW else 1
-    theta = jnp.full_like(shape_x, _REJECTED)
-    for attempt in range(rounds):
-        tries = jnp.full_like(ids, attempt)
-        proposal = _propose(key, ids, tries, shape_x, shape_y, above_one)
-        theta = jnp.where(theta < 0, proposal, theta)
-    theta = _retry_rejected(
-        key, _materialise(theta), ids, shape_x, shape_y, rounds, above_one
-    )
-    return jnp.where(valid, theta[:n], jnp.nan)
+    """Settles one open task per group of 32 words and round until none is left.
+
+    A task begins again at its first try, which gives what it gave before.
+    """
+    open_tasks = jnp.pad(open_tasks, (0, -open_tasks.shape[0] % (2 * _LANES)))
+    open_words = _pack(open_tasks != 0)
+    group = lax.iota(jnp.uint32, open_words.shape[0])
+
+    def settle(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        draws, open_tasks, open_words, attempt = carry
+        word = group * np.uint32(_LANES) + _lowest_set_bit(open_words)
+        mask = _take(open_tasks, word)
+        positions = word * np.uint32(_LANES) + _lowest_set_bit(mask)
+        draws, done = _retry(
+            key, tasks, draws, positions, attempt, mask != 0, above_one
+        )
+        mask = jnp.where(done, mask & (mask - 1), mask)
+        open_tasks = open_tasks.at[word].set(mask, mode="promise_in_bounds")
+        open_words = jnp.where(mask == 0, open_words & (open_words - 1), open_words)
+        return draws, open_tasks, open_words, jnp.where(done, 0, attempt + 1)
+
+    start = (draws, open_tasks, open_words, group * 0)
+    return lax.while_loop(lambda carry: jnp.any(carry[2] != 0), settle, start)[0]
 
 
 @functools.partial(jax.jit, static_argnames="shapes_above_one")
@@ -198,6 +380,7 @@ def sample_beta(
     task_ids: Array | None = None,
     *,
     shapes_above_one: bool = False,
+    outside: tuple[Array, Array] | None = None,
 ) -> PerTask:
     """Draws theta ~ Beta(alpha, beta) for every task, exactly.
 
@@ -207,8 +390,11 @@ def sample_beta(
       beta: float32 [n], likewise.
       task_ids: integers [n], the identity that the draw is keyed by; 0 to n - 1 by
         default. Give the global ids when drawing for a part of the tasks.
-      shapes_above_one: promise that alpha and beta are >= 1, which saves a quarter of
+      shapes_above_one: promise that alpha and beta are >= 1, which saves a third of
         the time. Smaller shapes are then drawn as 1.
+      outside: a centre, float32 [] or [n], and a radius, float32 []: draws are taken
+        given that they are farther from the centre than the radius, by rejection, so
+        at a cost of 1 / (chance of being there). A negative radius excludes nothing.
 
     Returns:
       float32 [n] in [0, 1]. Draws below 1e-38 flush to 0 and those within 3e-8 of 1
@@ -224,27 +410,11 @@ def sample_beta(
       >>> bool(part[0] == draws[2])
       True
     """
-    n = alpha.shape[0]
-    if n == 0:
+    if alpha.shape[0] == 0:
         return jnp.zeros((0,), jnp.float32)
     words = _Key(*counter_bits.key_words(key))
-    if n <= _BLOCK:
-        ids = lax.iota(jnp.uint32, n) if task_ids is None else task_ids
-        return _draw_block(words, ids.astype(jnp.uint32), alpha, beta, shapes_above_one)
-
-    num_blocks = -(-n // _BLOCK)
-    size = -(-n // (num_blocks * _LANES)) * _LANES
-
-    def draw(number: Array, draws: Array) -> Array:
-        # The last block ends at n and overlaps the one before, whose draws it repeats.
-        start = jnp.minimum(number * size, n - size)
-        cut = lambda x: lax.dynamic_slice(x, (start,), (size,))  # noqa: E731
-        ids = lax.iota(jnp.uint32, size) + start.astype(jnp.uint32)
-        if task_ids is not None:
-            ids = cut(task_ids).astype(jnp.uint32)
-        block = _draw_block(words, ids, cut(alpha), cut(beta), shapes_above_one)
-        return lax.dynamic_update_slice(draws, block, (start,))
-
-    return lax.fori_loop(
-        jnp.int32(0), jnp.int32(num_blocks), draw, jnp.zeros((n,), jnp.float32)
-    )
+    centre, radius = (None, None) if outside is None else outside
+    tasks = _Tasks(alpha, beta, task_ids, centre, radius)
+    draws = _first_round(words, tasks, shapes_above_one)
+    draws, open_tasks = _settle_words(words, tasks, draws, shapes_above_one)
+    return _settle_groups(words, tasks, draws, open_tasks, shapes_above_one)

@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Int32
 
 from bots_jax import checks
+from bots_jax.repeats import first_occurrence
 from bots_jax.types import Evidence, PerRow, RowMask, TaskIds
 
 MAX_COUNT = 2.0**24
@@ -235,7 +236,7 @@ def collect_rows(evidence: Evidence, num_tasks: int) -> Rows:
       num_tasks: N.
 
     Returns:
-      B rows sorted by task, of which the valid ones hold distinct tasks.
+      B rows, of which the valid ones hold distinct tasks, each at its first row.
 
     Raises:
       ValueError: when traced with shapes or dtypes that do not match.
@@ -243,7 +244,7 @@ def collect_rows(evidence: Evidence, num_tasks: int) -> Rows:
     Example:
       >>> rows = collect_rows(evidence_from_counts([5, 1, 5, -1], [1, 2, 3, 4], 4), 8)
       >>> rows.task_ids, rows.successes, int(rows.num_repeated), int(rows.num_masked)
-      (Array([1, 5, 8, 8], dtype=int32), Array([2., 4., 0., 0.], dtype=float32), 1, 1)
+      (Array([5, 1, 8, 8], dtype=int32), Array([4., 2., 0., 0.], dtype=float32), 1, 1)
     """
     ids, successes, failures = _checked_evidence(evidence)
     masked = ((successes == 0) & (failures == 0)) | (ids == -1)
@@ -251,17 +252,14 @@ def collect_rows(evidence: Evidence, num_tasks: int) -> Rows:
     bounded = (successes >= 0) & (failures >= 0) & (successes + failures <= MAX_COUNT)
     invalid = ~masked & ~out_of_range & ~bounded
     applied = ~(masked | out_of_range | invalid)
-    ids = jnp.where(applied, ids, num_tasks)
-    order = jnp.argsort(ids, stable=True)
-    ids, applied = ids[order], applied[order]
-    is_first = jnp.concatenate([jnp.ones((1,), bool), ids[1:] != ids[:-1]])[: ids.size]
-    segment = jnp.cumsum(is_first, dtype=jnp.int32) - 1
+    row = lax.iota(jnp.int32, ids.shape[0])
+    first = first_occurrence(jnp.where(applied, ids, -1 - row))
 
     def totals(counts: Array) -> Array:
-        counts = jnp.where(applied, counts[order], 0)
-        return jnp.zeros_like(counts).at[segment].add(counts)[segment]
+        counts = jnp.where(applied, counts, 0)
+        return jnp.zeros_like(counts).at[first].add(counts)
 
-    valid = is_first & applied
+    valid = applied & (first == row)
     count = lambda flags: jnp.sum(flags, dtype=jnp.int32)  # noqa: E731
     return Rows(
         task_ids=jnp.where(valid, ids, num_tasks),

@@ -52,8 +52,8 @@ def init_interpolation(references: Any) -> InterpolationState:
     """Builds the plug-in's state.
 
     Args:
-      references: [N, 2] in [0, 1], weak and strong, already checked. Traced values
-        are clipped to [0, 1], and NaN becomes 1/2.
+      references: [N, 2] in [0, 1], weak and strong, or a tuple of two [N], already
+        checked. Traced values are clipped to [0, 1], and NaN becomes 1/2.
 
     Returns:
       State with two arrays of its own.
@@ -62,11 +62,17 @@ def init_interpolation(references: Any) -> InterpolationState:
       >>> init_interpolation(np.array([[0.2, 0.9], [0.0, 0.5]])).strong
       Array([0.9, 0.5], dtype=float32)
     """
-    references = jnp.asarray(references).astype(jnp.float32)
-    clean = jnp.nan_to_num(jnp.clip(references, 0, 1), nan=0.5)
+    if not isinstance(references, tuple):
+        columns = references if hasattr(references, "dtype") else np.array(references)
+        references = columns[:, 0], columns[:, 1]
+
+    def own(rates: Any) -> PerTask:
+        rates = jnp.array(rates, jnp.float32, copy=True)
+        return jnp.nan_to_num(jnp.clip(rates, 0, 1), nan=0.5)
+
     return InterpolationState(
-        weak=jnp.copy(clean[:, 0]),
-        strong=jnp.copy(clean[:, 1]),
+        weak=own(references[0]),
+        strong=own(references[1]),
         capability=jnp.zeros((), jnp.float32),
         num_estimates=jnp.zeros((), jnp.int32),
     )

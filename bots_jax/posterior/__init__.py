@@ -1,5 +1,6 @@
 """The belief about every task, and how it moves."""
 
+from bots_jax.posterior.lazy import LazyPosterior, init_lazy_posterior, lazy_counts
 from bots_jax.posterior.recurrence import (
     Posterior,
     discount,
@@ -7,4 +8,12 @@ from bots_jax.posterior.recurrence import (
     update_posterior,
 )
 
-__all__ = ["Posterior", "discount", "init_posterior", "update_posterior"]
+__all__ = [
+    "LazyPosterior",
+    "init_lazy_posterior",
+    "lazy_counts",
+    "Posterior",
+    "discount",
+    "init_posterior",
+    "update_posterior",
+]

@@ -11,12 +11,15 @@ predicted success chance p~ and G rollouts, s~ = G p~ and f~ = G (1 - p~).
 Source: arXiv 2510.26374, equation 1; `_update` of the official code.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float32
 
 from bots_jax.evidence.counts import Rows
+from bots_jax.fences import after, computed_apart
 from bots_jax.types import PerTask, Scalar, Setting
 
 
@@ -28,12 +31,37 @@ class Posterior(NamedTuple):
       beta: float32 [N], pseudo-failures, >= prior_beta.
       prior_alpha: float32 [] or [N], > 0.
       prior_beta: float32 [] or [N], > 0.
+      max_prior: float32, the largest prior_alpha + prior_beta.
+      max_concentration: float32, at least alpha + beta of every task; what the race
+        of `selection` needs.
     """
 
     alpha: PerTask
     beta: PerTask
     prior_alpha: Setting
     prior_beta: Setting
+    max_prior: Float32[Array, ""]
+    max_concentration: Float32[Array, ""]
+
+
+def own_setting(setting: Any) -> Setting:
+    """Copies a setting into a float32 buffer of its own.
+
+    Example:
+      >>> own_setting(2)
+      Array(2., dtype=float32)
+    """
+    return jnp.array(setting, jnp.float32, copy=True)
+
+
+def prior_of(prior: Setting, cut: Callable[[Array], Array]) -> Array:
+    """Takes the prior of some tasks: all of a scalar, a part of [N].
+
+    Example:
+      >>> prior_of(jnp.float32([1, 2, 3]), lambda x: x[:2])
+      Array([1., 2.], dtype=float32)
+    """
+    return prior if prior.ndim == 0 else cut(prior)
 
 
 def init_posterior(num_tasks: int, prior_alpha: Any, prior_beta: Any) -> Posterior:
@@ -51,13 +79,15 @@ def init_posterior(num_tasks: int, prior_alpha: Any, prior_beta: Any) -> Posteri
       >>> init_posterior(3, 1.0, 2.0).beta
       Array([2., 2., 2.], dtype=float32)
     """
-    own = lambda prior: jnp.array(prior, jnp.float32, copy=True)  # noqa: E731
-    everywhere = lambda prior: jnp.full((num_tasks,), own(prior), jnp.float32)  # noqa: E731
+    everywhere = lambda prior: jnp.full((num_tasks,), own_setting(prior)) + 0  # noqa: E731
+    largest = jnp.max(own_setting(prior_alpha) + own_setting(prior_beta))
     return Posterior(
-        alpha=everywhere(prior_alpha) + 0,
-        beta=everywhere(prior_beta) + 0,
-        prior_alpha=own(prior_alpha),
-        prior_beta=own(prior_beta),
+        alpha=everywhere(prior_alpha),
+        beta=everywhere(prior_beta),
+        prior_alpha=own_setting(prior_alpha),
+        prior_beta=own_setting(prior_beta),
+        max_prior=largest,
+        max_concentration=jnp.copy(largest),
     )
 
 
@@ -117,18 +147,68 @@ def update_posterior(
       (Array([4. , 1.2], dtype=float32), Array([2. , 1.2], dtype=float32))
     """
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
+    at_rows = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
+    discounted = lambda counts, prior: discount(counts, prior, forgetting)  # noqa: E731
+
+    def new_rows() -> tuple[Array, Array]:
+        alpha, prior_alpha = at_rows(posterior.alpha), posterior.prior_alpha
+        beta, prior_beta = at_rows(posterior.beta), posterior.prior_beta
+        return (
+            rows.successes + discounted(alpha, prior_of(prior_alpha, at_rows)),
+            rows.failures + discounted(beta, prior_of(prior_beta, at_rows)),
+        )
+
+    forgetting = jnp.asarray(forgetting, jnp.float32)
+    if rows.task_ids.size:  # read the rows first, so that all can be updated in place
+        alpha_at_rows, beta_at_rows = computed_apart(rows.successes, new_rows)
+        forgetting = after(forgetting, alpha_at_rows)
+    else:
+        alpha_at_rows, beta_at_rows = new_rows()
+
+    def everyone(counts: Array, prior: Array, implied: Array | int) -> Array:
+        return discount(counts, prior, forgetting) + implied
+
     implied_alpha = 0 if predicted is None else weight * predicted
     implied_beta = 0 if predicted is None else weight * (1 - predicted)
-
-    def absorb(counts: Array, prior: Array, implied: Array | int, seen: Array) -> Array:
-        at_rows = lambda x: x if x.ndim == 0 else x.at[rows.task_ids].get(mode="clip")  # noqa: E731
-        direct = discount(at_rows(counts), at_rows(prior), forgetting) + seen
-        everyone = discount(counts, prior, forgetting) + implied
-        return everyone.at[rows.task_ids].set(direct, mode="drop")
-
+    alpha = everyone(posterior.alpha, posterior.prior_alpha, implied_alpha)
+    beta = everyone(posterior.beta, posterior.prior_beta, implied_beta)
+    write = lambda x, row: x.at[rows.task_ids].set(row, mode="drop")  # noqa: E731
     return posterior._replace(
-        alpha=absorb(
-            posterior.alpha, posterior.prior_alpha, implied_alpha, rows.successes
+        alpha=write(alpha, alpha_at_rows),
+        beta=write(beta, beta_at_rows),
+        max_concentration=grown_bound(
+            posterior.max_concentration,
+            posterior.max_prior,
+            forgetting,
+            weight if predicted is not None else jnp.float32(0),
+            jnp.max(alpha_at_rows + beta_at_rows, where=rows.valid, initial=0),
         ),
-        beta=absorb(posterior.beta, posterior.prior_beta, implied_beta, rows.failures),
     )
+
+
+def grown_bound(
+    bound: Array,
+    max_prior: Array,
+    forgetting: Scalar,
+    pseudo_rollouts: Array,
+    largest_row: Array,
+) -> Array:
+    """Bounds every alpha + beta after a step by what bounded them before it.
+
+    Args:
+      bound: float32 scalar, at least alpha + beta of every task before the step.
+      max_prior: float32 scalar, at least prior_alpha + prior_beta of every task.
+      forgetting: in [0, 1].
+      pseudo_rollouts: float32 scalar, what tasks that were not rolled out gain.
+      largest_row: float32 scalar, the largest alpha + beta of those that were.
+
+    Returns:
+      float32 scalar.
+
+    Example:
+      >>> number = jnp.float32
+      >>> grown_bound(number(10), number(2), 0.5, number(1), number(4))
+      Array(7., dtype=float32)
+    """
+    everyone = discount(bound, max_prior, forgetting) + pseudo_rollouts
+    return jnp.maximum(everyone, largest_row)

@@ -1,9 +1,11 @@
 """How wanted each task is, and the success chances that this is judged by."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from bots_jax.beta import beta_mean, sample_beta
+from bots_jax.beta.density import log_beta_density
 from bots_jax.types import PerTask, Setting
 
 
@@ -72,3 +74,29 @@ def target_distance_scores(success_prob: PerTask, target: Setting) -> PerTask:
       Array([-0. , -0.5], dtype=float32)
     """
     return -jnp.abs(success_prob - target)
+
+
+def target_log_density(alpha: PerTask, beta: PerTask, target: Setting) -> PerTask:
+    """Scores tasks by the log of their posterior density at the target.
+
+    With Gumbel noise of temperature 1, tasks are chosen in proportion to the chance
+    that their success chance is the target.
+
+    Args:
+      alpha: float32 [N], in [0.01, 1e5].
+      beta: float32 [N], likewise.
+      target: float32 [] or [N]; p* in the paper. Clipped to [1e-6, 1 - 1e-6], since a
+        density may be infinite at 0 and 1.
+
+    Returns:
+      float32 [N], higher is better.
+
+    Example:
+      >>> two = jnp.float32([2])
+      >>> log_density = target_log_density(two, two, jnp.float32(0.5))
+      >>> round(float(log_density[0]), 3)  # log 1.5
+      0.405
+    """
+    margin = np.float32(1e-6)
+    x = jnp.broadcast_to(jnp.clip(target, margin, 1 - margin), alpha.shape)
+    return log_beta_density(alpha, beta, x, 1 - x)

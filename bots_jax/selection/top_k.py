@@ -6,6 +6,18 @@ from jax import Array, lax
 from bots_jax.types import MaskSetting, PerTask, TaskIds
 
 
+def rankable(scores: PerTask, eligible: MaskSetting) -> PerTask:
+    """Makes scores that `lax.top_k` ranks as wanted: NaN last, -inf the ineligible.
+
+    Example:
+      >>> rankable(jnp.float32([1, jnp.nan]), jnp.array([False, True]))
+      Array([          -inf, -3.4028235e+38], dtype=float32)
+    """
+    lowest = jnp.finfo(jnp.float32).min
+    finite = jnp.maximum(jnp.where(jnp.isnan(scores), lowest, scores), lowest)
+    return jnp.where(eligible, finite, -jnp.inf)
+
+
 def select_top_k(scores: PerTask, eligible: MaskSetting, batch_size: int) -> TaskIds:
     """Takes the B eligible tasks with the highest scores, best first.
 
@@ -24,9 +36,7 @@ def select_top_k(scores: PerTask, eligible: MaskSetting, batch_size: int) -> Tas
       >>> select_top_k(jnp.float32([1, 3, 2]), jnp.array([True, False, True]), 3)
       Array([ 2,  0, -1], dtype=int32)
     """
-    lowest = jnp.finfo(jnp.float32).min
-    finite = jnp.maximum(jnp.where(jnp.isnan(scores), lowest, scores), lowest)
-    values, ids = lax.top_k(jnp.where(eligible, finite, -jnp.inf), batch_size)
+    values, ids = lax.top_k(rankable(scores, eligible), batch_size)
     return jnp.where(values == -jnp.inf, -1, ids).astype(jnp.int32)
 
 

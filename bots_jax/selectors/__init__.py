@@ -1,7 +1,14 @@
 """Selectors: factories that compose evidence, posterior and selection."""
 
-from bots_jax.selectors.bots import BotsState, bots
+from bots_jax.selectors.bots import BotsState, bots, set_posterior
 from bots_jax.selectors.common import set_eligible
 from bots_jax.selectors.uniform import UniformState, uniform
 
-__all__ = ["BotsState", "UniformState", "bots", "set_eligible", "uniform"]
+__all__ = [
+    "BotsState",
+    "UniformState",
+    "bots",
+    "set_eligible",
+    "set_posterior",
+    "uniform",
+]

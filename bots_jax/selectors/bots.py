@@ -8,10 +8,8 @@ Source: arXiv 2510.26374; official code in Trinity-RFT (`difficulty_estimator.py
 `selector.py`), from which the table in the README lists the deliberate differences.
 """
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -26,37 +24,52 @@ from bots_jax.evidence.interpolation import (
     interpolate,
     learn_capability,
 )
+from bots_jax.posterior.lazy import (
+    LazyPosterior,
+    init_lazy_posterior,
+    lazy_counts,
+    lazy_from_counts,
+    num_remembered,
+    update_lazy_posterior,
+)
 from bots_jax.posterior.recurrence import Posterior, init_posterior, update_posterior
-from bots_jax.selection.gumbel import temper
-from bots_jax.selection.scores import target_distance_scores, thompson_draws
-from bots_jax.selection.top_k import count_eligible, select_top_k
+from bots_jax.selection.choose import RACED_THEN_SWEPT
+from bots_jax.selection.pool import Cut, Pool
+from bots_jax.selection.top_k import count_eligible
 from bots_jax.selectors.common import evidence_info
+from bots_jax.selectors.engine import ENGINES, SELECTIONS, ChooseFn, Rule, make_plan
 from bots_jax.types import (
     EstimateFn,
     Evidence,
     MaskSetting,
+    ScoreFn,
     SelectInfo,
     Setting,
     TaskSelector,
     UpdateInfo,
 )
 
+MAX_CONCENTRATION = 1e7
+"""Largest alpha or beta that may be set; rollouts do not get there by far."""
+
 
 class BotsState(NamedTuple):
     """All that the next step of BOTS needs.
 
     Attributes:
-      posterior: beliefs and priors.
+      posterior: beliefs and priors, dense or as causes that fade.
       plugin: references and capability; None without references.
       target_success_prob: float32 [] or [N], in [0, 1]; p* in the paper.
       eligible: bool [] or [N], True = may be chosen.
+      num_eligible: int32, how many may be.
       num_updates: int32, the selector's clock.
     """
 
-    posterior: Posterior
+    posterior: Posterior | LazyPosterior
     plugin: InterpolationState | None
     target_success_prob: Setting
     eligible: MaskSetting
+    num_eligible: Int32[Array, ""]
     num_updates: Int32[Array, ""]
 
 
@@ -74,6 +87,9 @@ def bots(
     prior_beta: Any = 1.0,
     eligible: Any = True,
     estimate: EstimateFn | None = None,
+    score: ScoreFn | None = None,
+    engine: str = "auto",
+    selection: str = "auto",
 ) -> TaskSelector:
     """Makes the BOTS selector.
 
@@ -99,7 +115,17 @@ def bots(
       eligible: bool or bool [N]; False tasks are never chosen. `set_eligible` changes
         it later.
       estimate: what tasks are judged by; `thompson_draws` by default, or
-        `posterior_means`.
+        `posterior_means`, or any function of all N tasks.
+      score: how wanted a task is, in place of an estimate's distance to the target:
+        `target_log_density`, with a temperature of 1 for example, or any function of
+        alpha, beta and target.
+      engine: how the posterior is kept: "dense", alpha and beta as they are, all of
+        them moved in every step; "lazy", the same numbers in O(B) per step; "auto"
+        decides by the rules in `selectors/engine.py`.
+      selection: how the batch is found: "sweep" scores every task; "race" looks at a
+        few random points per chosen task, for Thompson draws and for
+        `target_log_density`, with the same law; "auto" likewise. Under `vmap` over
+        states or settings a sweep is cheaper.
 
     Returns:
       A selector whose state is a `BotsState`.
@@ -130,10 +156,24 @@ def bots(
     checks.check_setting("prior_alpha", prior_alpha, num_tasks, low, high)
     checks.check_setting("prior_beta", prior_beta, num_tasks, low, high)
     checks.check_eligible(eligible, num_tasks, batch_size)
-    if estimate is None:
-        above_one = _is_at_least_one(prior_alpha) and _is_at_least_one(prior_beta)
-        estimate = functools.partial(thompson_draws, shapes_above_one=above_one)
-    checks.check_callable("estimate", estimate)
+    checks.check_choice("engine", engine, ENGINES)
+    checks.check_choice("selection", selection, SELECTIONS)
+    for name, rule in (("estimate", estimate), ("score", score)):
+        if rule is not None:
+            checks.check_callable(name, rule)
+    if estimate is not None and score is not None:
+        raise ValueError("estimate and score must not both be given, got both.")
+    plan = make_plan(
+        engine,
+        selection,
+        Rule(estimate, score, temperature),
+        num_tasks=num_tasks,
+        batch_size=batch_size,
+        forgetting=forgetting,
+        target_success_prob=target_success_prob,
+        above_one=_is_at_least_one(prior_alpha) and _is_at_least_one(prior_beta),
+    )
+    remembered = num_remembered(forgetting) if plan.is_lazy else None
 
     def init(references: Any = None) -> BotsState:
         return init_bots(
@@ -143,10 +183,11 @@ def bots(
             prior_beta,
             target_success_prob,
             eligible,
+            remembered,
         )
 
     def select(key: Array, state: BotsState) -> tuple[Array, SelectInfo]:
-        return select_bots(key, state, batch_size, estimate, temperature)
+        return select_bots(key, state, num_tasks, plan.choose)
 
     def update(state: BotsState, evidence: Evidence) -> tuple[BotsState, UpdateInfo]:
         rows = collect_rows(evidence, num_tasks)
@@ -156,7 +197,8 @@ def bots(
         )
 
     def posterior(state: BotsState) -> tuple[Array, Array]:
-        return jnp.copy(state.posterior.alpha), jnp.copy(state.posterior.beta)
+        alpha, beta = counts_of(state, lambda x: x)
+        return jnp.copy(alpha), jnp.copy(beta)
 
     return TaskSelector(init, select, update, posterior, "bots", num_tasks, batch_size)
 
@@ -172,16 +214,20 @@ def init_bots(
     prior_beta: Any,
     target_success_prob: Any,
     eligible: Any,
+    remembered: int | None = None,
 ) -> BotsState:
     """Builds fresh state; call it outside jit, so that values are checked.
 
     Args:
-      references: floating [N, 2] in [0, 1], weak and strong; None without.
+      references: floating [N, 2] in [0, 1], weak and strong, or a tuple of two [N];
+        None without.
       num_tasks: N.
       prior_alpha: a number or [N].
       prior_beta: a number or [N].
       target_success_prob: a number or [N].
       eligible: bool or [N].
+      remembered: for a lazy posterior, how many steps outside [0, 1] it remembers;
+        None for a dense one.
 
     Returns:
       State in which no two fields share a buffer.
@@ -195,63 +241,123 @@ def init_bots(
     """
     if references is not None:
         checks.check_references(references, num_tasks)
+    priors = (num_tasks, prior_alpha, prior_beta)
+    mask = jnp.array(eligible, bool, copy=True)
     return BotsState(
-        posterior=init_posterior(num_tasks, prior_alpha, prior_beta),
+        posterior=init_posterior(*priors)
+        if remembered is None
+        else init_lazy_posterior(*priors, remembered),
         plugin=None if references is None else init_interpolation(references),
         target_success_prob=jnp.array(target_success_prob, jnp.float32, copy=True),
-        eligible=jnp.array(eligible, bool, copy=True),
+        eligible=mask,
+        num_eligible=count_eligible(mask, num_tasks),
         num_updates=jnp.zeros((), jnp.int32),
     )
 
 
+def counts_of(state: BotsState, cut: Cut) -> tuple[Array, Array]:
+    """Takes alpha and beta of some tasks, whichever way they are kept.
+
+    Example:
+      >>> state = init_bots(None, 3, 1.0, 2.0, 0.5, True)
+      >>> counts_of(state, lambda x: x[:2])[1]
+      Array([2., 2.], dtype=float32)
+    """
+    posterior = state.posterior
+    if isinstance(posterior, LazyPosterior):
+        return lazy_counts(posterior, state.plugin, cut)
+    return cut(posterior.alpha), cut(posterior.beta)
+
+
+def set_posterior(
+    selector: TaskSelector, state: BotsState, alpha: Any, beta: Any
+) -> BotsState:
+    """Sets what is believed of every task, for instance from another run's posterior.
+
+    Args:
+      selector: the BOTS selector that the state belongs to.
+      state: left as it is; all but the beliefs is kept.
+      alpha: floating [N], at least the prior's alpha, at most 1e7.
+      beta: likewise.
+
+    Returns:
+      State with the new beliefs in buffers of their own.
+
+    Raises:
+      ValueError: for another shape or dtype and, where the values are concrete, for
+        beliefs outside the range. Traced ones are raised to the prior, NaN too.
+
+    Example:
+      >>> selector = bots(num_tasks=2, batch_size=1)
+      >>> beta = np.array([2.0, 3.0])
+      >>> state = set_posterior(selector, selector.init(), np.ones(2), beta)
+      >>> selector.posterior(state)[1]
+      Array([2., 3.], dtype=float32)
+    """
+    posterior = state.posterior
+    own = []
+    for name, counts, prior in (
+        ("alpha", alpha, posterior.prior_alpha),
+        ("beta", beta, posterior.prior_beta),
+    ):
+        checks.check_shape(name, counts, ((selector.num_tasks,),))
+        checks.check_dtype(name, counts, (np.floating,), "floating point")
+        if not checks.is_traced(counts) and not checks.is_traced(prior):
+            low = float(np.min(prior)) if np.ndim(prior) == 0 else 0.0
+            checks.check_in_range(name, counts, low, MAX_CONCENTRATION)
+        own.append(jnp.fmax(jnp.array(counts, jnp.float32), prior))
+    largest = jnp.max(own[0] + own[1])
+    if isinstance(posterior, LazyPosterior):
+        new = lazy_from_counts(posterior, *own)
+    else:
+        new = posterior._replace(alpha=own[0], beta=own[1])
+    bounded = new._replace(max_concentration=jnp.maximum(largest, new.max_prior))
+    return state._replace(posterior=bounded)
+
+
 def select_bots(
-    key: Array,
-    state: BotsState,
-    batch_size: int,
-    estimate: EstimateFn,
-    temperature: Any,
+    key: Array, state: BotsState, num_tasks: int, choose: ChooseFn
 ) -> tuple[Array, SelectInfo]:
-    """Takes the B tasks whose estimated success chance lies nearest the target.
+    """Chooses a batch.
 
     Args:
       key: consumed.
       state: left as it is.
-      batch_size: B.
-      estimate: what tasks are judged by.
-      temperature: >= 0. A Python 0 saves the noise; an array 0 gives the same batch.
+      num_tasks: N.
+      choose: (key, pool) -> batch, from `selection.choose`.
 
     Returns:
       int32 [B] distinct ids, best first, and info.
 
     Example:
-      >>> import jax
+      >>> import functools, jax
+      >>> from bots_jax.selection.choose import sweep_draws
       >>> state = init_bots(None, 3, 1.0, 1.0, 0.5, np.array([True, False, False]))
-      >>> select_bots(jax.random.key(0), state, 1, thompson_draws, 0.0)[0]
+      >>> choose = functools.partial(sweep_draws, batch_size=1)
+      >>> select_bots(jax.random.key(0), state, 3, choose)[0]
       Array([0], dtype=int32)
     """
-    draw_key, noise_key = jax.random.split(key)
-    posterior = state.posterior
-    num_tasks = posterior.alpha.shape[0]
-    draws = estimate(draw_key, posterior.alpha, posterior.beta)
-    scores = target_distance_scores(draws, state.target_success_prob)
-    if not (isinstance(temperature, (int, float)) and temperature == 0):
-        scores = temper(noise_key, scores, temperature)
-    task_ids = select_top_k(scores, state.eligible, batch_size)
+    pool = Pool(
+        num_tasks=num_tasks,
+        counts=lambda cut: counts_of(state, cut),
+        max_concentration=state.posterior.max_concentration,
+        target=state.target_success_prob,
+        eligible=state.eligible,
+    )
+    task_ids, draws, path, num_points = choose(key, pool)
     filled = task_ids >= 0
-    target = state.target_success_prob
-    if target.ndim:
-        target = target[task_ids]
+    chosen = pool.at(jnp.maximum(task_ids, 0))
     mean = lambda x: jnp.mean(x, where=filled)  # noqa: E731
     return task_ids, SelectInfo(
-        draw_mean=mean(draws[task_ids]),
-        posterior_mean=mean(
-            beta_mean(posterior.alpha[task_ids], posterior.beta[task_ids])
-        ),
+        draw_mean=mean(draws),
+        posterior_mean=mean(beta_mean(chosen.alpha, chosen.beta)),
         target_distance=jnp.max(
-            jnp.abs(draws[task_ids] - target), where=filled, initial=0
+            jnp.abs(draws - chosen.target), where=filled, initial=0
         ),
-        num_eligible=count_eligible(state.eligible, num_tasks),
+        num_eligible=jnp.copy(state.num_eligible),
         num_unfilled=jnp.sum(~filled, dtype=jnp.int32),
+        num_points=num_points,
+        fell_back=(path == RACED_THEN_SWEPT).astype(jnp.int32),
     )
 
 
@@ -284,20 +390,26 @@ def update_bots(
       >>> update_bots(state, rows, 0.1, 0.4, 0.9)[0].posterior.alpha
       Array([1., 4.], dtype=float32)
     """
-    plugin, predicted = state.plugin, None
+    plugin = state.plugin
     capability = error = jnp.float32(jnp.nan)
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
     if plugin is not None:
         plugin, error = learn_capability(plugin, rows, capability_momentum)
         known = plugin.num_estimates > 0
-        predicted = interpolate(plugin.weak, plugin.strong, plugin.capability)
         weight = jnp.where(known, weight, 0)
         capability = jnp.where(known, plugin.capability, jnp.nan)
-    new = state._replace(
-        posterior=update_posterior(
+    if isinstance(state.posterior, LazyPosterior):
+        posterior = update_lazy_posterior(
+            state.posterior, rows, plugin, forgetting, weight
+        )
+    else:
+        predicted = None
+        if plugin is not None:
+            predicted = interpolate(plugin.weak, plugin.strong, plugin.capability)
+        posterior = update_posterior(
             state.posterior, rows, predicted, forgetting, weight
-        ),
-        plugin=plugin,
-        num_updates=state.num_updates + 1,
+        )
+    new = state._replace(
+        posterior=posterior, plugin=plugin, num_updates=state.num_updates + 1
     )
     return new, evidence_info(rows, plugin_error=error, capability=capability)

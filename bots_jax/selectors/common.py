@@ -7,6 +7,7 @@ from jax import Array
 
 from bots_jax import checks
 from bots_jax.evidence.counts import Rows
+from bots_jax.selection.top_k import count_eligible
 from bots_jax.types import State, TaskSelector, UpdateInfo
 
 
@@ -72,4 +73,7 @@ def set_eligible(selector: TaskSelector, state: State, eligible: Any) -> State:
       Array([False,  True, False], dtype=bool)
     """
     checks.check_eligible(eligible, selector.num_tasks, selector.batch_size)
-    return state._replace(eligible=jnp.array(eligible, bool, copy=True))
+    mask = jnp.array(eligible, bool, copy=True)
+    return state._replace(
+        eligible=mask, num_eligible=count_eligible(mask, selector.num_tasks)
+    )

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Int32
 
 from bots_jax import checks
@@ -19,10 +19,12 @@ class UniformState(NamedTuple):
 
     Attributes:
       eligible: bool [] or [N], True = may be chosen.
+      num_eligible: int32, how many may be.
       num_updates: int32, the selector's clock.
     """
 
     eligible: MaskSetting
+    num_eligible: Int32[Array, ""]
     num_updates: Int32[Array, ""]
 
 
@@ -60,19 +62,21 @@ def uniform(*, num_tasks: int, batch_size: int, eligible: Any = True) -> TaskSel
     def init(references: Any = None) -> UniformState:
         if references is not None:
             checks.check_references(references, num_tasks)
-        return UniformState(
-            jnp.array(eligible, bool, copy=True), jnp.zeros((), jnp.int32)
-        )
+        mask = jnp.array(eligible, bool, copy=True)
+        count = count_eligible(mask, num_tasks)
+        return UniformState(mask, count, jnp.zeros((), jnp.int32))
 
     def select(key: Array, state: UniformState) -> tuple[Array, SelectInfo]:
-        noise = gumbel_noise(key, num_tasks)
+        noise = gumbel_noise(key, lax.iota(jnp.int32, num_tasks))
         task_ids = select_top_k(noise, state.eligible, batch_size)
         return task_ids, SelectInfo(
             draw_mean=nothing,
             posterior_mean=nothing,
             target_distance=nothing,
-            num_eligible=count_eligible(state.eligible, num_tasks),
+            num_eligible=jnp.copy(state.num_eligible),
             num_unfilled=jnp.sum(task_ids < 0, dtype=jnp.int32),
+            num_points=jnp.int32(0),
+            fell_back=jnp.int32(0),
         )
 
     def update(

@@ -1,18 +1,26 @@
 """Every benchmark runs at its smallest size, and says what its README says."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks import agreement, figures, harness, load, official, tables
+from benchmarks import (
+    figures,
+    harness,
+    load,
+    machine,
+    ours,
+    step,
+    tables,
+    targets,
+)
 from benchmarks.harness import Candidate
-from benchmarks.pool import Pool, make_pool
 
 STAMP_FIELDS = {
     "cpu",
@@ -21,6 +29,7 @@ STAMP_FIELDS = {
     "platform",
     "python",
     "packages",
+    "backend",
     "jax_devices",
     "git_commit",
     "git_dirty",
@@ -42,47 +51,44 @@ TIMED_FIELDS = {
 }
 
 
-def run_quick(name: str, folder: Path) -> dict:
-    """Runs a script as a user does, and reads what it wrote."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]
-    done = subprocess.run(
-        [*command, "--results", str(folder)],
-        capture_output=True,
-        text=True,
-        cwd=harness.ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    text = (folder / f"{name}_quick.json").read_text()
-    for path in (str(harness.ROOT), str(folder), str(Path.home()), sys.prefix):
-        assert path not in text
+def check_file(path: Path) -> dict:
+    """Reads a result file, which tells about no folder of this machine."""
+    text = path.read_text()
+    for folder in (str(machine.ROOT), str(path.parent), str(Path.home()), sys.prefix):
+        assert folder not in text
     record = json.loads(text)
     assert set(record["machine"]) == STAMP_FIELDS
     assert record["question"].endswith("?")
-    (folder / f"{name}.json").write_text(text)
     return record
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("results")
+    """Runs `bots-jax bench` as a user does, at its smallest size."""
+    folder = tmp_path_factory.mktemp("results")
+    command = [sys.executable, "-m", "bots_jax.cli", "bench", "--quick"]
+    command += ["--num-tasks", "2000", "--batch-sizes", "32", "--repetitions", "2"]
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiles sooner
+    done = subprocess.run(
+        [*command, "--results", str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=machine.ROOT,
+        env=os.environ | fast,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def step_record(results: Path) -> dict:
-    return run_quick("step", results)
+    return check_file(results / "step.json")
 
 
 def test_step(step_record: dict):
     rows = {row["candidate"]: row for row in step_record["rows"]}
-    assert set(rows) == {
-        "bots_jax",
-        "plain JAX",
-        "official",
-        "official, as shipped",
-        "update",
-        "sample",
-        "top_k",
-    }
+    assert set(rows) == {*ours.TIMED, "official", "official, as shipped", "plain JAX"}
     for name, row in rows.items():
         if name.startswith("official"):  # no wheel was given
             assert row["status"] == "not run"
@@ -91,16 +97,45 @@ def test_step(step_record: dict):
         assert row["status"] == "ok", row
         assert set(row) >= TIMED_FIELDS | {"kind", "num_tasks", "batch_size"}
         assert row["quartile_1_s"] <= row["median_s"] <= row["quartile_3_s"]
-        assert len(row["seconds"]) == row["repetitions"] == 3
-    assert 0.2 < rows["bots_jax"]["last_batch_success_rate"] < 0.8
-    assert all(check["agrees"] for check in step_record["agreement"])
-    assert len(step_record["agreement"]) == 4
-    (compiled,) = step_record["compile"]
-    assert set(compiled["bots_jax"]) == {"trace_s", "lower_s", "compile_s"}
+        assert len(row["seconds"]) == row["repetitions"] == 2
+        assert 0.1 < row["last_batch_success_rate"] < 0.9
+    assert rows["auto"]["same_as"] == "dense, sweep"
+    assert rows["lazy, race"]["points_per_task"] > 1
+    assert "points_per_task" not in rows["dense, sweep"]
+    (facts,) = step_record["compile"]
+    assert set(facts["lazy, race"]) == {
+        "trace_s",
+        "lower_s",
+        "compile_s",
+        "scratch_mib",
+    }
+    assert "auto" not in facts  # the same program is not compiled twice
+
+
+def test_every_engine_agrees_also_where_a_race_gives_up(step_record: dict):
+    checks = step_record["agreement"]
+    assert all(check["agrees"] for check in checks)
+    assert {check["candidate"] for check in checks} == {*ours.ENGINES, "plain JAX"}
+    shares = {
+        (check["candidate"], check["num_tasks"]): check["fell_back_share"]
+        for check in checks
+        if "fell_back_share" in check
+    }
+    for name in step.RACES:
+        assert shares[name, 3000] == 0 and shares[name, 264] == 1
+
+
+def test_update(results: Path):
+    record = check_file(results / "update.json")
+    rows = {row["candidate"]: row for row in record["rows"]}
+    assert set(rows) == {"dense update", "numpy copyto", "jitted copy"}
+    assert all(row["status"] == "ok" and row["gb_per_s"] > 0 for row in rows.values())
+    assert rows["dense update"]["share_of_copy"] > 0
+    assert all(check["agrees"] for check in record["agreement"])
 
 
 def test_sampler(results: Path):
-    record = run_quick("sampler", results)
+    record = check_file(results / "sampler.json")
     assert len(record["rows"]) == 6 and len(record["agreement"]) == 6
     for row in record["rows"]:
         assert row["status"] == "ok", row
@@ -110,19 +145,38 @@ def test_sampler(results: Path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory(results: Path):
-    record = run_quick("memory", results)
+    record = check_file(results / "memory.json")
     rows = {row["candidate"]: row for row in record["rows"]}
-    assert set(rows) == {"bots_jax", "plain JAX", "official"}
+    assert set(rows) == {"lazy, race", "dense, race", "official"}
     assert rows["official"]["status"] == "not run"
-    for name in ("bots_jax", "plain JAX"):
-        assert rows[name]["status"] == "ok", rows[name]
-        assert rows[name]["peak_mib"] > 1.6  # four float32 for 100,000 tasks
+    for name in ("lazy, race", "dense, race"):
+        row = rows[name]
+        assert row["status"] == "ok", row
+        parts = ("state_arrays_mib", "compiling_left_mib", "scratch_mib")
+        assert abs(sum(row[part] for part in parts) - row["peak_mib"]) < 0.25
+
+
+def test_bench_prints_tables_and_judges_targets(results: Path):
+    record = check_file(results / "bench.json")
+    assert len(record["targets"]) == len(targets.all_targets("cpu"))
+    assert {row["verdict"] for row in record["targets"]} == {"not measured"}
+    printed = (results / "printed.txt").read_text()
+    for text in ("1 of 4: step", "4 of 4: memory", "Targets", "not run: no --official"):
+        assert text in printed, text
+    assert (results / "step.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_show_all_that_was_measured(results: Path):
+    text = tables.render(results)
+    for title in ("Targets", "One step", "Points that", "a copy", "Beta draws", "Mem"):
+        assert f"### {title}" in text or title in text, title
+    assert "= dense, sweep" in text  # what auto is
 
 
 def test_step_figure(step_record: dict, tmp_path: Path):
     axes = Figure().add_subplot()
     figures.draw_step(step_record["rows"], axes)
-    assert len(axes.containers) == 2  # ours and plain JAX; the official did not run
+    assert len(axes.containers) == 4  # ours and plain JAX; the official did not run
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     figures.save_step_figure(step_record, tmp_path / "step.png")
     assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
@@ -130,28 +184,14 @@ def test_step_figure(step_record: dict, tmp_path: Path):
 
 def test_committed_tables_are_those_of_the_committed_results():
     readme = tables.README.read_text()
-    assert tables.with_tables(readme, harness.RESULTS) == readme
+    assert tables.with_tables(readme, machine.RESULTS) == readme
 
 
 def test_readme_names_every_script():
     readme = tables.README.read_text()
-    for script in ("step", "sampler", "memory", "tables", "figures"):
+    scripts = ("step", "update", "sampler", "memory", "regimes", "gpu")
+    for script in (*scripts, "effective_tasks", "tables", "figures"):
         assert f"python -m benchmarks.{script}" in readme
-
-
-def timed_row(candidate: str, median_s: float) -> dict:
-    timing = harness.Timing(candidate, seconds=[median_s] * 3)
-    case = {"kind": "step", "num_tasks": 10_000, "batch_size": 32}
-    return case | timing.as_row()
-
-
-def test_tables_say_where_we_lose():
-    rows = [timed_row("bots_jax", 2e-3), timed_row("official", 1e-3)]
-    assert tables.losses({"step": {"rows": rows}}) == [
-        "a step, N = 10^4, B = 32: official is 2.00 times faster."
-    ]
-    assert "**0.50x**" in tables.step_table(rows)
-    assert tables.losses({"step": {"rows": rows[:1]}}) == []
 
 
 def test_tables_without_results(tmp_path: Path):
@@ -204,68 +244,3 @@ def test_results_are_written_with_numbers_on_one_line(tmp_path: Path):
     harness.write_results(path, {"machine": {}, "seconds": [0.1, 2e-7], "rows": []})
     assert '"seconds": [ 0.1, 2e-07 ]' in path.read_text()
     assert json.loads(path.read_text())["seconds"] == [0.1, 2e-7]
-
-
-def test_official_code_that_is_missing():
-    with pytest.raises(official.NotAvailable, match="pip download --no-deps"):
-        official.load_official(None)
-
-
-def test_official_folder_without_the_wheel(tmp_path: Path):
-    with pytest.raises(SystemExit, match="pip download --no-deps"):
-        official.load_official(tmp_path)
-
-
-class NumpyStep:
-    """A step in NumPy that can be planted with a bug."""
-
-    name = "planted"
-
-    def __init__(self, bug: str = ""):
-        self.bug = bug
-        self.rng = np.random.default_rng(0)
-
-    def reset(self, pool: Pool, target_success_prob: float) -> None:
-        self.pool, self.target = pool, target_success_prob
-
-    def encode(self, task_ids: np.ndarray, success_rates: np.ndarray) -> tuple:
-        return task_ids, success_rates
-
-    def step(self, evidence: tuple) -> np.ndarray:
-        task_ids, rates = evidence
-        self.pool = agreement.reference_update(self.pool, task_ids, rates)
-        alpha, beta = self.pool.alpha, self.pool.beta
-        if self.bug == "swapped":
-            alpha, beta = beta, alpha
-        draws = self.rng.beta(alpha, beta)
-        if self.bug == "means":
-            draws = alpha / (alpha + beta) + 1e-9 * draws
-        return np.argpartition(np.abs(draws - self.target), 32)[:32]
-
-    def posterior(self) -> tuple[np.ndarray, np.ndarray]:
-        off = 1e-4 if self.bug == "rounded" else 0
-        return self.pool.alpha * (1 + off), self.pool.beta
-
-
-@pytest.mark.parametrize("bug", ["", "swapped", "means", "rounded"])
-def test_agreement_finds_planted_bugs(bug: str):
-    def make(num_tasks: int, batch_size: int) -> NumpyStep:
-        return NumpyStep(bug)
-
-    if bug:
-        with pytest.raises(SystemExit, match="do not agree"):
-            agreement.check_all([make], 3000, 32, 50, seed=0)
-    else:
-        checks = agreement.check_all([make], 3000, 32, 50, seed=0)
-        assert all(check["agrees"] for check in checks)
-
-
-def test_pool_is_what_the_readme_says():
-    made = make_pool(20_000, seed=0)
-    assert (made.references * 16 == np.round(made.references * 16)).all()
-    assert made.alpha.min() >= 1 and made.beta.min() >= 1
-    concentration = made.alpha + made.beta
-    assert 0.03 < np.mean(concentration > 18.01) < 0.07
-    assert np.isclose(concentration.min(), 18)
-    inverted = np.mean(made.references[:, 0] > made.references[:, 1])
-    assert 0.01 < inverted < 0.1

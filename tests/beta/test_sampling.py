@@ -1,5 +1,6 @@
 """A draw depends on key, task and shapes alone; no shape makes the sampler hang."""
 
+import functools
 import inspect
 import json
 import subprocess
@@ -38,13 +39,19 @@ def test_draws_do_not_depend_on_chunks(n, above_one):
         np.testing.assert_array_equal(got, whole[part])
 
 
-def test_draws_do_not_depend_on_the_number_of_dense_rounds():
-    """Above 2**17 tasks one dense round is made, below two."""
-    n = sampling._TWO_DENSE_ROUNDS_BELOW + 5
-    alpha, beta = shapes(n)
-    whole = np.asarray(sampler(KEY, alpha, beta))
-    part = sampler(KEY, alpha[:1000], beta[:1000])
-    np.testing.assert_array_equal(part, whole[:1000])
+@pytest.mark.parametrize("above_one", [False, True])
+def test_draws_do_not_depend_on_the_number_of_tasks(above_one):
+    """Odd lengths, half-filled words and groups: heads and tails of 100,003 tasks."""
+    total = 100_003
+    alpha, beta = shapes(total, low=1.0 if above_one else 0.3)
+    ids = jnp.arange(total)
+    whole = np.asarray(sampler(KEY, alpha, beta, shapes_above_one=above_one))
+    for n in (1, 2, 63, 127, 4099, 65_536):
+        for part in (slice(0, n), slice(total - n, total)):
+            got = sampler(
+                KEY, alpha[part], beta[part], ids[part], shapes_above_one=above_one
+            )
+            np.testing.assert_array_equal(got, whole[part])
 
 
 def test_draws_do_not_depend_on_the_order_of_the_tasks():
@@ -143,7 +150,7 @@ def test_unit_circle_is_accurate_to_an_ulp():
     bits[:16] = np.arange(16)
     bits[16:32] = np.uint32(2**32 - 1) - np.arange(16, dtype=np.uint32)
     got = [np.asarray(x, np.float64) for x in jax.jit(sampling._unit_circle)(bits)]
-    angle = ((bits >> 3).astype(np.float64) * 2.0**-29 + 2.0**-30) * np.pi / 4
+    angle = ((bits >> 12) + 0.5) * 2.0**-20 * np.pi / 4
     sine, cosine = np.sin(angle), np.cos(angle)
     swap = bits & 1 == 1
     signs = [1 - 2.0 * ((bits >> place) & 1) for place in (1, 2)]
@@ -155,25 +162,81 @@ def test_unit_circle_is_accurate_to_an_ulp():
     assert len(octants) == 8
 
 
+def test_unit_circle_leaves_the_coarse_bits_of_the_uniform_alone():
+    bits = np.random.default_rng(0).integers(0, 2**32, 1000, dtype=np.uint32)
+    circle = jax.jit(sampling._unit_circle)
+    coarse = np.uint32((2**sampling._COARSE_BITS - 1) << 3)
+    np.testing.assert_array_equal(circle(bits), circle(bits ^ coarse))
+    for place in set(range(32)) - set(range(3, 3 + sampling._COARSE_BITS)):
+        moved = np.asarray(circle(bits)) != np.asarray(circle(bits ^ (1 << place)))
+        assert moved.any(0).mean() > 0.9, place
+
+
+def proposals(num_shapes: int = 60) -> sampling._Gamma:
+    """Shapes from 1 to 1e5, each with normals from -6 to 6."""
+    shape = np.geomspace(1, 1e5, num_shapes)[:, None]
+    normal = np.linspace(-6, 6, 2001)[None, :]
+    shape, normal = (jnp.float32(x) for x in np.broadcast_arrays(shape, normal))
+    return jax.jit(sampling._gamma_proposal)(shape, normal)
+
+
+def log_chance(proposal: sampling._Gamma) -> np.ndarray:
+    """Marsaglia and Tsang's 0.5 normal**2 + d (1 - v + log v), in long double."""
+    d, normal = (np.asarray(x, np.longdouble) for x in (proposal.d, proposal.normal))
+    v = (1 + normal / np.sqrt(9 * d)) ** 3
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 0.5 * normal**2 + d * (1 - v + np.log(v))
+
+
+def test_chance_to_keep_a_proposal_is_that_of_the_source():
+    got = np.asarray(jax.jit(sampling._log_acceptance)(proposals()), np.float64)
+    want = log_chance(proposals())
+    never = ~(np.asarray(proposals().z) > -1)
+    assert (np.isnan(got) | np.isneginf(got))[never].all()
+    np.testing.assert_allclose(np.exp(got)[~never], np.exp(want)[~never], atol=3e-4)
+    assert (want[~never] <= 1e-12).all()  # a chance
+
+
+def squeeze_exceeds_chance(squeeze) -> np.ndarray:
+    """Where the squeeze keeps more than it may; a rounding is let pass."""
+    got = proposals()
+    sure = 1 - np.asarray(jax.jit(squeeze)(got), np.float64)
+    used = np.asarray(got.z) > sampling._LOWEST_SQUEEZED
+    return used & (sure > np.exp(log_chance(got)) + 1e-7)
+
+
+def test_squeeze_never_keeps_what_the_exact_test_rejects():
+    assert not squeeze_exceeds_chance(sampling._squeeze).any()
+
+
+def test_squeeze_check_catches_planted_bug():
+    """A squeeze that is one part in fifty too generous."""
+    assert squeeze_exceeds_chance(lambda p: 0.98 * sampling._squeeze(p)).mean() > 1e-3
+
+
+def moved_by_squeeze(monkeypatch, squeeze) -> float:
+    """The share of 5,000 tasks that another squeeze gives another draw."""
+    honest = sampler(KEY, *shapes(5000))
+    monkeypatch.setattr(sampling, "_squeeze", squeeze)
+    traced_anew = functools.partial(inspect.unwrap(sample_beta))
+    other = jax.jit(traced_anew)(KEY, *shapes(5000))
+    return float(np.mean(~np.isclose(other, honest, rtol=1e-6, atol=0)))
+
+
+def test_draws_do_not_depend_on_the_squeeze(monkeypatch):
+    """The exact test settles all tasks, in 32 and more rounds, as the squeeze does."""
+    useless = lambda p: jnp.full_like(p.z, jnp.inf)  # noqa: E731
+    assert moved_by_squeeze(monkeypatch, useless) == 0
+
+
+def test_squeeze_comparison_catches_planted_bug(monkeypatch):
+    """A squeeze that keeps everything moves the draws."""
+    assert moved_by_squeeze(monkeypatch, lambda p: jnp.zeros_like(p.z)) > 0.01
+
+
 def test_shapes_of_the_wrong_dtype_are_refused_by_the_type_checker():
     """The annotations are enforced in tests; see `addopts` in pyproject.toml."""
     with pytest.raises(TypeCheckError):
         sample_beta(KEY, jnp.ones(3, jnp.int32), jnp.ones(3, jnp.int32))
     with pytest.raises(TypeCheckError):
         sample_beta(KEY, jnp.ones(3), jnp.ones(4))
-
-
-@pytest.mark.parametrize("num_draws", [63, 64, 65, 128, 200, 1001])
-def test_blocks_do_not_move_draws(num_draws, monkeypatch):
-    """Many blocks, the last one overlapping, give the draws of one block."""
-    alpha = jnp.linspace(0.3, 9.0, num_draws)
-    beta = jnp.linspace(5.0, 0.2, num_draws)
-    ids = jnp.arange(num_draws)[::-1]
-    whole = sample_beta(jax.random.key(3), alpha, beta, ids)
-    monkeypatch.setattr(sampling, "_BLOCK", 64)
-    in_blocks = jax.jit(inspect.unwrap(sample_beta))
-    np.testing.assert_array_equal(in_blocks(jax.random.key(3), alpha, beta, ids), whole)
-    np.testing.assert_array_equal(
-        in_blocks(jax.random.key(3), alpha, beta),
-        sample_beta(jax.random.key(3), alpha, beta),
-    )

@@ -129,13 +129,21 @@ def biased_uniform(monkeypatch):
 
 
 def accept_everything(monkeypatch):
-    honest = sampling._gamma_proposal
+    zeros = lambda proposal: jnp.zeros_like(proposal.z)  # noqa: E731
+    monkeypatch.setattr(sampling, "_squeeze", zeros)
+    monkeypatch.setattr(sampling, "_log_acceptance", zeros)
 
-    def propose(*args):
-        value, accepted = honest(*args)
-        return jnp.maximum(value, np.float32(1e-6)), accepted | True
 
-    monkeypatch.setattr(sampling, "_gamma_proposal", propose)
+def squeeze_keeps_everything(monkeypatch):
+    monkeypatch.setattr(sampling, "_squeeze", lambda p: jnp.zeros_like(p.z))
+
+
+def reject_what_the_squeeze_leaves_open(monkeypatch):
+    honest = sampling._squeeze  # three times as tight: more is left open
+    monkeypatch.setattr(sampling, "_squeeze", lambda p: 3 * honest(p))
+    monkeypatch.setattr(
+        sampling, "_log_acceptance", lambda p: jnp.full_like(p.z, -jnp.inf)
+    )
 
 
 def one_normal_for_both(monkeypatch):
@@ -146,17 +154,17 @@ def one_normal_for_both(monkeypatch):
 def wrong_third(monkeypatch):
     honest = sampling._gamma_proposal
     monkeypatch.setattr(
-        sampling, "_gamma_proposal", lambda s, n, u: honest(s + np.float32(1 / 3), n, u)
+        sampling, "_gamma_proposal", lambda s, n: honest(s + np.float32(1 / 3), n)
     )
 
 
-def retries_reuse_the_first_try(monkeypatch):
+def retries_share_a_stream(monkeypatch):
     """Rejected tasks all take the same new draw."""
     honest = sampling._propose
 
-    def propose(key, ids, attempt, *rest):
-        first = jnp.max(attempt) == 0
-        return honest(key, jnp.where(first, ids, 7), attempt, *rest)
+    def propose(key, attempt, tasks, *rest, **options):
+        ids = jnp.where(attempt == 0, tasks[0], 7)
+        return honest(key, attempt, (ids, *tasks[1:]), *rest, **options)
 
     monkeypatch.setattr(sampling, "_propose", propose)
 
@@ -167,9 +175,11 @@ def retries_reuse_the_first_try(monkeypatch):
         (drop_boost, (0.5, 3.0)),
         (biased_uniform, (0.1, 0.5)),
         (accept_everything, (1.0, 4.0)),
+        (squeeze_keeps_everything, (1.0, 4.0)),
+        (reject_what_the_squeeze_leaves_open, (1.0, 4.0)),
         (one_normal_for_both, (2.0, 9.0)),
         (wrong_third, (2.0, 9.0)),
-        (retries_reuse_the_first_try, (1.0, 4.0)),
+        (retries_share_a_stream, (1.0, 4.0)),
     ],
 )
 def test_law_catches_planted_bug(bug, shape, monkeypatch):

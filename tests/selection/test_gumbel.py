@@ -1,7 +1,6 @@
 """Gumbel noise, and the law of tempered selection without replacement."""
 
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pytest
 from scipy import stats
 
 import bots_jax
-from bots_jax.selection import gumbel, gumbel_noise, temper
+from bots_jax.selection import choose, gumbel, gumbel_noise, temper
 from tests import reference
 from tests.statistical import (
     CAUGHT,
@@ -21,14 +20,12 @@ from tests.statistical import (
     two_sample_pvalue,
 )
 
-bots_module = importlib.import_module("bots_jax.selectors.bots")
 NUM_TASKS, NUM_KEYS, TEMPERATURE, TARGET = 5, 40_000, 0.2, 0.4
 MEANS = np.array([0.1, 0.35, 0.5, 0.7, 0.95], np.float32)
 
 
 def noise(num_tasks: int = 200_000) -> np.ndarray:
-    make = jax.jit(gumbel_noise, static_argnums=1)
-    return np.asarray(make(jax.random.key(2), num_tasks))
+    return np.asarray(jax.jit(gumbel_noise)(jax.random.key(2), jnp.arange(num_tasks)))
 
 
 def test_noise_has_its_law():
@@ -47,7 +44,7 @@ def test_noise_is_keyed_by_task():
 def test_temperature_zero_leaves_the_scores():
     scores = jnp.asarray(MEANS)
     for temperature in (0.0, jnp.float32(0)):
-        got = temper(jax.random.key(0), scores, temperature)
+        got = temper(jax.random.key(0), scores, temperature, jnp.arange(NUM_TASKS))
         np.testing.assert_array_equal(got, scores)
 
 
@@ -98,24 +95,24 @@ def test_triples_have_the_law_of_the_oracle():
 
 
 def invert_temperature(monkeypatch):
-    wrong = lambda key, scores, t: temper(key, scores, 1 / t)  # noqa: E731
-    monkeypatch.setattr(bots_module, "temper", wrong)
+    wrong = lambda key, scores, t, ids: temper(key, scores, 1 / t, ids)  # noqa: E731
+    monkeypatch.setattr(choose, "temper", wrong)
 
 
 def negate_noise(monkeypatch):
     honest = gumbel.gumbel_noise
-    monkeypatch.setattr(gumbel, "gumbel_noise", lambda key, n: -honest(key, n))
+    monkeypatch.setattr(gumbel, "gumbel_noise", lambda key, ids: -honest(key, ids))
 
 
 def normal_noise(monkeypatch):
     deviation = np.float32(np.pi / np.sqrt(6))
-    wrong = lambda key, n: deviation * jax.random.normal(key, (n,))  # noqa: E731
+    wrong = lambda key, ids: deviation * jax.random.normal(key, ids.shape)  # noqa: E731
     monkeypatch.setattr(gumbel, "gumbel_noise", wrong)
 
 
 def wrong_sign(monkeypatch):
     wrong = lambda draws, target: jnp.abs(draws - target)  # noqa: E731
-    monkeypatch.setattr(bots_module, "target_distance_scores", wrong)
+    monkeypatch.setattr(choose, "target_distance_scores", wrong)
 
 
 @pytest.mark.parametrize(

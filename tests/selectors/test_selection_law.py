@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bots_jax
+from bots_jax.selection import choose
 from bots_jax.selection.gumbel import gumbel_noise
 from tests.statistical import (
     CAUGHT,
@@ -19,7 +20,7 @@ from tests.statistical import (
     two_sample_pvalue,
 )
 
-bots_module = importlib.import_module("bots_jax.selectors.bots")
+sweep_module = importlib.import_module("bots_jax.selection.sweep")
 uniform_module = importlib.import_module("bots_jax.selectors.uniform")
 NUM_KEYS = 20_000
 # lopsided, one task nearly hopeless, one nearly solved, two well known
@@ -63,14 +64,14 @@ def test_uniform_among_the_eligible():
 def test_uniform_catches_planted_bug(monkeypatch):
     """One task in twenty half again as likely as the others is seen by each test."""
     bias = np.array([np.log(1.5)] + [0] * 19, np.float32)
-    wrong = lambda key, n: gumbel_noise(key, n) + bias  # noqa: E731
+    wrong = lambda key, ids: gumbel_noise(key, ids) + bias  # noqa: E731
     monkeypatch.setattr(uniform_module, "gumbel_noise", wrong)
     assert max(uniform_pvalues(uniform_batches())) < CAUGHT
 
 
 def test_uniform_catches_planted_bug_of_too_few_bits(monkeypatch):
     """Noise of three bits ties, and ties go to the lower id."""
-    wrong = lambda key, n: jnp.round(gumbel_noise(key, n))  # noqa: E731
+    wrong = lambda key, ids: jnp.round(gumbel_noise(key, ids))  # noqa: E731
     monkeypatch.setattr(uniform_module, "gumbel_noise", wrong)
     assert inclusion_pvalue(uniform_batches(), 20) < CAUGHT
 
@@ -151,19 +152,19 @@ def test_per_task_targets_catch_planted_bug():
 
 def wrong_sign(monkeypatch):
     wrong = lambda draws, target: jnp.abs(draws - target)  # noqa: E731
-    monkeypatch.setattr(bots_module, "target_distance_scores", wrong)
+    monkeypatch.setattr(choose, "target_distance_scores", wrong)
 
 
 def wrong_target(monkeypatch):
-    honest = bots_module.target_distance_scores
+    honest = choose.target_distance_scores
     wrong = lambda draws, target: honest(draws, target + np.float32(0.05))  # noqa: E731
-    monkeypatch.setattr(bots_module, "target_distance_scores", wrong)
+    monkeypatch.setattr(choose, "target_distance_scores", wrong)
 
 
 def ineligible_last(monkeypatch):
-    honest = bots_module.select_top_k
+    honest = sweep_module.select_top_k
     wrong = lambda s, e, b: honest(s, e & (jnp.arange(NUM_TASKS) > 0), b)  # noqa: E731
-    monkeypatch.setattr(bots_module, "select_top_k", wrong)
+    monkeypatch.setattr(sweep_module, "select_top_k", wrong)
 
 
 @pytest.mark.parametrize("bug", [wrong_sign, wrong_target, ineligible_last])

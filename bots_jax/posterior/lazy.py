@@ -1,0 +1,337 @@
+"""The same posterior in O(B) per step: what all tasks share is kept once.
+
+The recurrence (see `recurrence`) is linear, so alpha is a sum over its causes:
+
+    alpha = prior_alpha + implied + scale * excess_alpha
+
+implied   what the plug-in said of this task, step by step. While the capability c is
+          in [0, 1] a step says weak + c (strong - weak), which no clip changes, so that
+          all such steps come down to two decaying sums, of the weights and of the
+          weights times c, whatever the task. Steps with c outside [0, 1] are kept as
+          they are, newest first, until they have faded, and are evaluated on demand.
+excess    what rollouts showed, less what the plug-in said of the task in that step. It
+          is touched in the rows of the batch only; a common scale forgets for all.
+
+Beta likewise. All N tasks are passed over in two cases: when the scale runs out of
+float32's range (every 180 log(2) / -log(1 - forgetting) steps: 1,184 at 0.1), and when
+a step with c outside [0, 1] has to leave the list before it has faded (never with
+forgetting >= 0.036, whose list is long enough).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float32
+
+from bots_jax import checks
+from bots_jax.evidence.counts import Rows
+from bots_jax.evidence.interpolation import InterpolationState, interpolate
+from bots_jax.posterior.recurrence import grown_bound, own_setting, prior_of
+from bots_jax.types import PerPastStep, PerTask, Scalar, Setting
+
+_START_SCALE, _MIN_SCALE = np.float32(2.0**90), np.float32(2.0**-90)
+_FADED = 1e-8  # of the weight that a step started with
+_STEP = 32  # remembered steps evaluated at once
+MAX_REMEMBERED = 512
+
+
+class LazyPosterior(NamedTuple):
+    """Beta beliefs of N tasks, as causes that fade.
+
+    Attributes:
+      excess_alpha: float32 [N], evidence of rollouts in units of `scale`.
+      excess_beta: float32 [N], likewise.
+      scale: float32, falls by 1 - forgetting per step.
+      implied: float32 >= 0, faded sum of the weights of implied evidence.
+      implied_strong: float32 in [0, implied], the same, each weight times its c.
+      past_capability: float32 [L], newest first: the c of steps that had it outside
+        [0, 1].
+      past_weight: float32 [L], what is left of their weight; 0 where none.
+      prior_alpha: float32 [] or [N], > 0.
+      prior_beta: float32 [] or [N], > 0.
+      max_prior: float32, the largest prior_alpha + prior_beta.
+      max_concentration: float32, at least alpha + beta of every task.
+    """
+
+    excess_alpha: PerTask
+    excess_beta: PerTask
+    scale: Float32[Array, ""]
+    implied: Float32[Array, ""]
+    implied_strong: Float32[Array, ""]
+    past_capability: PerPastStep
+    past_weight: PerPastStep
+    prior_alpha: Setting
+    prior_beta: Setting
+    max_prior: Float32[Array, ""]
+    max_concentration: Float32[Array, ""]
+
+
+def num_remembered(forgetting: Any) -> int:
+    """How many steps it takes a weight to fade, in whole groups; at most 512.
+
+    Args:
+      forgetting: in [0, 1]; the most for a traced one.
+
+    Returns:
+      A multiple of 32.
+
+    Example:
+      >>> num_remembered(0.1), num_remembered(0.0)
+      (192, 512)
+    """
+    if checks.is_traced(forgetting):
+        return MAX_REMEMBERED
+    keep = 1 - float(forgetting)
+    if keep == 1:
+        return MAX_REMEMBERED
+    groups = math.log(_FADED) / math.log(max(keep, _FADED)) / _STEP
+    return min(MAX_REMEMBERED, _STEP * math.ceil(groups))
+
+
+def init_lazy_posterior(
+    num_tasks: int, prior_alpha: Any, prior_beta: Any, remembered: int
+) -> LazyPosterior:
+    """Builds a posterior equal to its prior, in buffers of its own.
+
+    Args:
+      num_tasks: N.
+      prior_alpha: one number, or one per task, in [0.01, 1e5]; already checked.
+      prior_beta: likewise.
+      remembered: L, from `num_remembered`.
+
+    Returns:
+      float32 arrays that share no buffer, so that the state can be donated.
+
+    Example:
+      >>> init_lazy_posterior(3, 1.0, 2.0, 32).max_concentration
+      Array(3., dtype=float32)
+    """
+    largest = jnp.max(own_setting(prior_alpha) + own_setting(prior_beta))
+    zero = lambda *shape: jnp.zeros(shape, jnp.float32)  # noqa: E731
+    return LazyPosterior(
+        excess_alpha=zero(num_tasks),
+        excess_beta=zero(num_tasks),
+        scale=jnp.full((), _START_SCALE),
+        implied=zero(),
+        implied_strong=zero(),
+        past_capability=zero(remembered),
+        past_weight=zero(remembered),
+        prior_alpha=own_setting(prior_alpha),
+        prior_beta=own_setting(prior_beta),
+        max_prior=largest,
+        max_concentration=jnp.copy(largest),
+    )
+
+
+def lazy_from_counts(
+    posterior: LazyPosterior, alpha: Array, beta: Array
+) -> LazyPosterior:
+    """Forgets all causes, and takes the given counts as those of rollouts.
+
+    Args:
+      posterior: whose prior is kept; its `max_concentration` is the caller's to set.
+      alpha: float32 [N], >= prior_alpha.
+      beta: float32 [N], >= prior_beta.
+
+    Returns:
+      A posterior that materialises to alpha and beta.
+
+    Example:
+      >>> posterior = init_lazy_posterior(1, 1.0, 1.0, 32)
+      >>> posterior = lazy_from_counts(posterior, jnp.float32([5]), jnp.float32([1]))
+      >>> lazy_counts(posterior, None, lambda x: x)[0]
+      Array([5.], dtype=float32)
+    """
+    return posterior._replace(
+        excess_alpha=(alpha - posterior.prior_alpha) / _START_SCALE,
+        excess_beta=(beta - posterior.prior_beta) / _START_SCALE,
+        scale=jnp.full((), _START_SCALE),
+        implied=jnp.zeros_like(posterior.implied),
+        implied_strong=jnp.zeros_like(posterior.implied_strong),
+        past_capability=jnp.zeros_like(posterior.past_capability),
+        past_weight=jnp.zeros_like(posterior.past_weight),
+    )
+
+
+def implied_counts(
+    posterior: LazyPosterior, weak: Array, strong: Array
+) -> tuple[Array, Array]:
+    """What the plug-in has said of tasks, faded: pseudo-successes and -failures.
+
+    Args:
+      posterior: what is remembered.
+      weak: float32 [P] in [0, 1].
+      strong: float32 [P] in [0, 1].
+
+    Returns:
+      float32 [P] twice, >= 0.
+
+    Example:
+      >>> posterior = init_lazy_posterior(2, 1.0, 1.0, 32)
+      >>> posterior = posterior._replace(implied=jnp.float32(4))
+      >>> implied_counts(posterior, jnp.float32([.25]), jnp.float32([.5]))[0]
+      Array([1.], dtype=float32)
+    """
+    near_weak = posterior.implied - posterior.implied_strong
+    successes = near_weak * weak + posterior.implied_strong * strong
+    failures = near_weak * (1 - weak) + posterior.implied_strong * (1 - strong)
+    gap = strong - weak
+
+    def add(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        start, successes, failures = carry
+        cut = lambda x: lax.dynamic_slice(x, (start,), (_STEP,))[:, None]  # noqa: E731
+        weight = cut(posterior.past_weight)
+        said = jnp.clip(weak[None] + cut(posterior.past_capability) * gap[None], 0, 1)
+        more = jnp.sum(weight * said, axis=0)
+        return start + _STEP, successes + more, failures + (jnp.sum(weight) - more)
+
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+        place = jnp.minimum(carry[0], posterior.past_weight.shape[0] - 1)
+        is_left = posterior.past_weight[place] > 0
+        return (carry[0] < posterior.past_weight.shape[0]) & is_left
+
+    start = (jnp.int32(0), successes, failures)
+    _, successes, failures = lax.while_loop(unfinished, add, start)
+    return successes, jnp.maximum(failures, 0)
+
+
+def lazy_counts(
+    posterior: LazyPosterior,
+    plugin: InterpolationState | None,
+    cut: Any,
+) -> tuple[Array, Array]:
+    """Materialises alpha and beta of some tasks.
+
+    Args:
+      posterior: N tasks.
+      plugin: their references; None without.
+      cut: takes the tasks wanted out of an array [N].
+
+    Returns:
+      alpha and beta of those tasks, at or above their priors.
+
+    Example:
+      >>> posterior = init_lazy_posterior(3, 1.0, 2.0, 32)
+      >>> lazy_counts(posterior, None, lambda x: x[:2])[1]
+      Array([2., 2.], dtype=float32)
+    """
+    excess = posterior.scale * cut(posterior.excess_alpha)
+    excess_failures = posterior.scale * cut(posterior.excess_beta)
+    if plugin is not None:
+        said = implied_counts(posterior, cut(plugin.weak), cut(plugin.strong))
+        excess, excess_failures = excess + said[0], excess_failures + said[1]
+    above = lambda x: jnp.maximum(x, 0)  # noqa: E731  # rounding may fall below
+    return (
+        prior_of(posterior.prior_alpha, cut) + above(excess),
+        prior_of(posterior.prior_beta, cut) + above(excess_failures),
+    )
+
+
+def update_lazy_posterior(
+    posterior: LazyPosterior,
+    rows: Rows,
+    plugin: InterpolationState | None,
+    forgetting: Scalar,
+    pseudo_rollouts: Scalar,
+) -> LazyPosterior:
+    """Applies the recurrence to all N tasks by touching B of them.
+
+    Args:
+      posterior: N tasks.
+      rows: the evidence of the step, one row per task.
+      plugin: after it has learnt from the rows; None without.
+      forgetting: in [0, 1]; lambda in the paper.
+      pseudo_rollouts: implicit_weight * group_size, >= 0, or 0 while the plug-in knows
+        nothing; rho n in the paper.
+
+    Returns:
+      The posterior one step later.
+
+    Example:
+      >>> from bots_jax.evidence.counts import collect_rows, evidence_from_counts
+      >>> posterior = init_lazy_posterior(2, 1.0, 1.0, 32)
+      >>> rows = collect_rows(evidence_from_counts([0], [3], 4), 2)
+      >>> new = update_lazy_posterior(posterior, rows, None, 0.1, 0.0)
+      >>> lazy_counts(new, None, lambda x: x)[0]
+      Array([4., 1.], dtype=float32)
+    """
+    keep = jnp.asarray(1 - forgetting, jnp.float32)
+    weight = jnp.asarray(pseudo_rollouts, jnp.float32)
+    posterior, leaving = _remember(posterior, plugin, keep, weight)
+    scale = keep * posterior.scale
+    runs_out = scale < _MIN_SCALE
+    factor = jnp.where(runs_out, scale / _START_SCALE, 1)
+    scale = jnp.where(runs_out, _START_SCALE, scale)
+
+    def pass_over(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        _, alpha, beta = carry
+        alpha, beta = alpha * factor, beta * factor
+        if plugin is not None:
+            said = interpolate(plugin.weak, plugin.strong, leaving[0])
+            unit = keep * leaving[1] / scale
+            alpha, beta = alpha + unit * said, beta + unit * (1 - said)
+        return jnp.bool_(False), alpha, beta
+
+    # A loop of at most one turn: lax.cond would copy all N in every step.
+    needed = runs_out if plugin is None else runs_out | (leaving[1] > 0)
+    excess = (needed, posterior.excess_alpha, posterior.excess_beta)
+    _, alpha, beta = lax.while_loop(lambda carry: carry[0], pass_over, excess)
+
+    taken = (np.float32(0), np.float32(0))
+    if plugin is not None:
+        at = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
+        said = interpolate(at(plugin.weak), at(plugin.strong), plugin.capability)
+        taken = (weight * said, weight * (1 - said))
+    add = lambda x, more: x.at[rows.task_ids].add(more / scale, mode="drop")  # noqa: E731
+    new = posterior._replace(
+        excess_alpha=add(alpha, rows.successes - taken[0]),
+        excess_beta=add(beta, rows.failures - taken[1]),
+        scale=scale,
+    )
+    shown = lazy_counts(new, plugin, lambda x: x.at[rows.task_ids].get(mode="clip"))
+    return new._replace(
+        max_concentration=grown_bound(
+            posterior.max_concentration,
+            posterior.max_prior,
+            forgetting,
+            weight if plugin is not None else jnp.float32(0),
+            jnp.max(shown[0] + shown[1], where=rows.valid, initial=0),
+        )
+    )
+
+
+def _remember(
+    posterior: LazyPosterior,
+    plugin: InterpolationState | None,
+    keep: Array,
+    weight: Array,
+) -> tuple[LazyPosterior, tuple[Array, Array]]:
+    """Fades what is implied and adds this step's; returns the step that has to leave.
+
+    The step that leaves is its capability and its weight before this step's fading,
+    the weight 0 if it has faded.
+    """
+    if plugin is None:
+        return posterior, (keep, keep)
+    capability = plugin.capability
+    is_within = (capability >= 0) & (capability <= 1)
+    oldest = posterior.past_capability[-1], posterior.past_weight[-1]
+    faded = keep * posterior.past_weight
+    faded = jnp.where(faded < np.float32(_FADED) * weight, 0, faded)
+
+    def push(past: Array, first: Array) -> Array:
+        pushed = jnp.concatenate([first[None], past[:-1]])
+        return jnp.where(is_within | (weight == 0), past, pushed)
+
+    within = jnp.where(is_within, weight, 0)
+    leaves = ~is_within & (weight > 0) & (faded[-1] > 0)
+    new = posterior._replace(
+        implied=keep * posterior.implied + within,
+        implied_strong=keep * posterior.implied_strong + within * capability,
+        past_capability=push(posterior.past_capability, capability),
+        past_weight=push(faded, weight),
+    )
+    return new, (oldest[0], jnp.where(leaves, oldest[1], 0))

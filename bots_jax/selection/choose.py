@@ -1,0 +1,381 @@
+"""The B tasks that come next, by a sweep over all or by a race among points.
+
+Each rule comes in both ways, with the same law:
+
+    rule              sweep                              race
+    nearest draws     draw for every task, B nearest     `race_nearest`
+    tempered draws    the same, noise added to scores    arrivals at rate exp(-d / T)
+    tempered score    noise added to scores              arrivals at rate exp(s / T)
+
+A race that is given up is completed by a sweep, from what the race has left open.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from bots_jax import counter_bits
+from bots_jax.beta import beta_mean, sample_beta
+from bots_jax.beta.density import density_bound
+from bots_jax.selection.gumbel import gumbel_noise, temper
+from bots_jax.selection.pool import Candidates, Pool
+from bots_jax.selection.race import TIME_LIMIT, race_nearest
+from bots_jax.selection.scores import target_distance_scores, target_log_density
+from bots_jax.selection.sweep import Chosen, sweep
+from bots_jax.selection.walk import Words, walk
+from bots_jax.types import EstimateFn, ScoreFn
+
+_FIRST = np.float32(1e30)  # a score that no other reaches
+
+SWEPT, RACED, RACED_THEN_SWEPT = 0, 1, 2
+
+
+class Selection(NamedTuple):
+    """A batch, and how it was found.
+
+    Attributes:
+      task_ids: int32 [B], best first; -1 in slots that no eligible task is left for.
+      draws: float32 [B], the success chances that they were judged by.
+      path: int32, SWEPT, RACED or RACED_THEN_SWEPT.
+      num_points: int32, points that a race looked at; 0 for a sweep.
+    """
+
+    task_ids: Array
+    draws: Array
+    path: Array
+    num_points: Array
+
+
+class _Found(NamedTuple):
+    """What a race leaves to the sweep that completes it."""
+
+    task_ids: Array
+    draws: Array
+    num_found: Array
+
+    def place(self, start: Array, size: int) -> Array:
+        """Where in a block the found tasks are; out of it for the others."""
+        place = self.task_ids - start
+        is_here = (place >= 0) & (place < size)
+        is_here &= lax.iota(jnp.int32, place.shape[0]) < self.num_found
+        return jnp.where(is_here, place, size)
+
+
+def _swept(chosen: Chosen) -> Selection:
+    return Selection(*chosen, jnp.int32(SWEPT), jnp.int32(0))
+
+
+def _completed(
+    batch_size: int, found: _Found, num_points: Array, complete: Callable[[], Chosen]
+) -> Selection:
+    """Takes what a race found, or completes it by a sweep if that is not enough.
+
+    The sweep stands in a loop of at most one turn: under vmap, and on CPU, that costs
+    nothing where it is not needed, as lax.cond would.
+    """
+    enough = found.num_found >= batch_size
+    raced = Chosen(found.task_ids[:batch_size], found.draws[:batch_size])
+    _, chosen = lax.while_loop(
+        lambda carry: carry[0],
+        lambda carry: (jnp.bool_(False), complete()),
+        (~enough, raced),
+    )
+    path = jnp.where(enough, RACED, RACED_THEN_SWEPT).astype(jnp.int32)
+    return Selection(*chosen, path, num_points)
+
+
+def sweep_draws(
+    key: Array,
+    pool: Pool,
+    batch_size: int,
+    temperature: Any = 0.0,
+    *,
+    above_one: bool = False,
+) -> Selection:
+    """Draws a success chance for every task and takes the B nearest their targets.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      temperature: >= 0; above 0, Gumbel noise tempers the choice.
+      above_one: promise that every alpha and beta is >= 1.
+
+    Returns:
+      The batch.
+
+    Example:
+      >>> ones = jnp.ones(8)
+      >>> pool = Pool(8, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      ...             jnp.float32(0.5), jnp.arange(8) == 3)
+      >>> sweep_draws(jax.random.key(0), pool, 1).task_ids
+      Array([3], dtype=int32)
+    """
+    draw_key, noise_key = (counter_bits.shared(k) for k in jax.random.split(key))
+
+    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task = pool.block(start, size)
+        ids = start + lax.iota(jnp.int32, size)
+        draws = sample_beta(
+            draw_key(), task.alpha, task.beta, ids, shapes_above_one=above_one
+        )
+        scores = target_distance_scores(draws, task.target)
+        return temper(noise_key(), scores, temperature, ids), draws, task.eligible
+
+    return _swept(sweep(pool.num_tasks, batch_size, score))
+
+
+def sweep_estimates(
+    key: Array, pool: Pool, batch_size: int, estimate: EstimateFn, temperature: Any
+) -> Selection:
+    """Takes the B tasks whose estimated success chance lies nearest the target.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      estimate: (key, alpha, beta) -> success chances, of all N tasks at once.
+      temperature: >= 0.
+
+    Returns:
+      The batch.
+
+    Example:
+      >>> from bots_jax.selection.scores import posterior_means
+      >>> alpha = jnp.float32([1, 5, 9])
+      >>> pool = Pool(3, lambda cut: (cut(alpha), cut(10 - alpha)), jnp.float32(10),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> sweep_estimates(jax.random.key(0), pool, 1, posterior_means, 0.0).task_ids
+      Array([1], dtype=int32)
+    """
+    estimate_key, noise_key = jax.random.split(key)
+    noise_key = counter_bits.shared(noise_key)
+
+    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task = pool.block(start, size)
+        draws = estimate(estimate_key, task.alpha, task.beta)
+        scores = target_distance_scores(draws, task.target)
+        ids = start + lax.iota(jnp.int32, size)
+        return temper(noise_key(), scores, temperature, ids), draws, task.eligible
+
+    return _swept(sweep(pool.num_tasks, batch_size, score, pool.num_tasks))
+
+
+def race_draws(
+    key: Array, pool: Pool, batch_size: int, *, above_one: bool = False
+) -> Selection:
+    """Takes the B tasks whose Thompson draws are nearest, without drawing the others.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      above_one: promise that every alpha and beta is >= 1.
+
+    Returns:
+      The batch; its law is that of `sweep_draws` at temperature 0.
+
+    Example:
+      >>> ones = jnp.ones(4096)
+      >>> pool = Pool(4096, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> int(race_draws(jax.random.key(0), pool, 4).path)
+      1
+    """
+    race_key, draw_key = jax.random.split(key)
+    draw_key = counter_bits.shared(draw_key)
+    near = race_nearest(race_key, pool, batch_size, above_one=above_one)
+    found = _Found(near.task_ids, near.draws, near.num_found)
+
+    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task = pool.block(start, size)
+        ids = start + lax.iota(jnp.int32, size)
+        draws = sample_beta(
+            draw_key(),
+            task.alpha,
+            task.beta,
+            ids,
+            shapes_above_one=above_one,
+            outside=(task.target, near.radius),
+        )
+        draws = draws.at[found.place(start, size)].set(found.draws, mode="drop")
+        return target_distance_scores(draws, task.target), draws, task.eligible
+
+    return _completed(
+        batch_size,
+        found,
+        near.num_points,
+        lambda: sweep(pool.num_tasks, batch_size, score),
+    )
+
+
+def race_tempered_draws(
+    key: Array,
+    pool: Pool,
+    batch_size: int,
+    temperature: Any,
+    *,
+    above_one: bool = False,
+) -> Selection:
+    """Tempered choice by distance: tasks arrive at rate exp(-|draw - target| / T).
+
+    The order of such arrivals is the order of -distance / T plus Gumbel noise. A
+    task's draw is keyed by the task, so it is the same whenever it is met.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      temperature: > 0; T, tau in the official code.
+      above_one: promise that every alpha and beta is >= 1.
+
+    Returns:
+      The batch; its law is that of `sweep_draws` at the same temperature.
+
+    Example:
+      >>> ones = jnp.ones(4096)
+      >>> pool = Pool(4096, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> int(race_tempered_draws(jax.random.key(0), pool, 4, 0.1).path)
+      1
+    """
+    draw_key, race_key = jax.random.split(key)
+    draw_key = counter_bits.shared(draw_key)
+
+    def judge(task: Candidates, ids: Array) -> tuple[Array, Array]:
+        draws = sample_beta(
+            draw_key(), task.alpha, task.beta, ids, shapes_above_one=above_one
+        )
+        return target_distance_scores(draws, task.target) / temperature, draws
+
+    return _race_rates(race_key, pool, batch_size, judge, jnp.float32(0))
+
+
+def sweep_scores(
+    key: Array, pool: Pool, batch_size: int, score: ScoreFn, temperature: Any
+) -> Selection:
+    """Takes the B highest of score + temperature * Gumbel noise, over all tasks.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      score: (alpha, beta, target) -> float32, element by element.
+      temperature: >= 0; at 0 the highest scores.
+
+    Returns:
+      The batch; `draws` are posterior means.
+
+    Example:
+      >>> alpha = jnp.float32([1, 5, 9])
+      >>> pool = Pool(3, lambda cut: (cut(alpha), cut(10 - alpha)), jnp.float32(10),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> sweep_scores(
+      ...     jax.random.key(0), pool, 1, target_log_density, 0.0).task_ids
+      Array([1], dtype=int32)
+    """
+    noise_key = counter_bits.shared(key)
+
+    def judge(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task = pool.block(start, size)
+        scores = score(task.alpha, task.beta, task.target)
+        scores = temper(
+            noise_key(), scores, temperature, start + lax.iota(jnp.int32, size)
+        )
+        return scores, beta_mean(task.alpha, task.beta), task.eligible
+
+    return _swept(sweep(pool.num_tasks, batch_size, judge))
+
+
+def race_target_density(
+    key: Array,
+    pool: Pool,
+    batch_size: int,
+    temperature: Any = 1.0,
+    *,
+    above_one: bool = False,
+) -> Selection:
+    """Tempered choice by density: tasks arrive at rate density(target)^(1 / T).
+
+    At temperature 1 the chance of a task is that its success chance is the target.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      temperature: > 0; T.
+      above_one: promise that every alpha and beta is >= 1.
+
+    Returns:
+      The batch; its law is that of `sweep_scores` with `target_log_density`.
+
+    Example:
+      >>> ones = jnp.ones(4096)
+      >>> pool = Pool(4096, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> int(race_target_density(jax.random.key(0), pool, 4).path)
+      1
+    """
+    bound = density_bound(
+        pool.max_concentration,
+        jnp.min(pool.target),
+        jnp.max(pool.target),
+        above_one=above_one,
+    )
+
+    def judge(task: Candidates, ids: Array) -> tuple[Array, Array]:
+        del ids
+        scores = target_log_density(task.alpha, task.beta, task.target)
+        return scores / temperature, beta_mean(task.alpha, task.beta)
+
+    return _race_rates(key, pool, batch_size, judge, jnp.log(bound) / temperature)
+
+
+def _race_rates(
+    key: Array,
+    pool: Pool,
+    batch_size: int,
+    judge: Callable[[Candidates, Array], tuple[Array, Array]],
+    log_bound: Array,
+) -> Selection:
+    """Lets tasks arrive at rate exp(log_rate - log_bound); the first B win.
+
+    Arrivals at constant rates have no memory: where the walk ends, the tasks that are
+    still to come race anew, which is Gumbel noise on their log rates.
+    """
+    walk_key, noise_key = jax.random.split(key)
+    noise_key = counter_bits.shared(noise_key)
+    words: Words = counter_bits.key_words(walk_key)
+    usable = jnp.isfinite(log_bound)
+
+    def chance(task_ids: Array, times: Array, bits: Array) -> Array:
+        del times, bits
+        task = pool.at(task_ids)
+        log_rate, _ = judge(task, task_ids)
+        return jnp.where(task.eligible, jnp.exp(log_rate - log_bound), 0)
+
+    limit = jnp.where(usable, TIME_LIMIT, 0)
+    arrived = walk(words, pool.num_tasks, batch_size, limit, chance)
+    ids = jnp.maximum(arrived.task_ids, 0)
+    num_found = jnp.where(arrived.exceeded, 0, arrived.num_found)
+    found = _Found(arrived.task_ids, judge(pool.at(ids), ids)[1], num_found)
+
+    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task = pool.block(start, size)
+        block_ids = start + lax.iota(jnp.int32, size)
+        log_rate, draws = judge(task, block_ids)
+        scores = log_rate + gumbel_noise(noise_key(), block_ids)
+        order = lax.iota(jnp.float32, ids.shape[0]) / np.float32(ids.shape[0])
+        first = scores.at[found.place(start, size)]
+        return first.set(_FIRST * (2 - order), mode="drop"), draws, task.eligible
+
+    return _completed(
+        batch_size,
+        found,
+        arrived.num_points,
+        lambda: sweep(pool.num_tasks, batch_size, score),
+    )
