@@ -163,8 +163,8 @@ def retries_share_a_stream(monkeypatch):
     honest = sampling._propose
 
     def propose(key, attempt, tasks, *rest, **options):
-        ids = jnp.where(attempt == 0, tasks[0], 7)
-        return honest(key, attempt, (ids, *tasks[1:]), *rest, **options)
+        tasks = tasks._replace(ids=jnp.where(attempt == 0, tasks.ids, 7))
+        return honest(key, attempt, tasks, *rest, **options)
 
     monkeypatch.setattr(sampling, "_propose", propose)
 
