@@ -101,14 +101,14 @@ def make_selector(name: str, num_tasks: int, batch_size: int) -> bots_jax.TaskSe
 
 @functools.partial(jax.jit, static_argnames="num_tasks")
 def tile(values: Array, num_tasks: int) -> Array:
-    """Repeats a block until there are N numbers; only the result is allocated.
+    """Repeats a block until there are N rows; only the result is allocated.
 
     Args:
-      values: any dtype [M].
+      values: any dtype [M, ...].
       num_tasks: N >= M.
 
     Returns:
-      [N], element k that of k mod M, in a buffer of its own.
+      [N, ...], element k that of k mod M, in a buffer of its own.
 
     Example:
       >>> tile(jnp.arange(3), num_tasks=7)
@@ -116,9 +116,13 @@ def tile(values: Array, num_tasks: int) -> Array:
     """
     size = values.shape[0]
     whole, rest = divmod(num_tasks, size)
-    put = lambda i, out: lax.dynamic_update_slice(out, values, (i * size,))  # noqa: E731
-    out = lax.fori_loop(0, whole, put, jnp.zeros(num_tasks, values.dtype))
-    return lax.dynamic_update_slice(out, values[:rest], (whole * size,))
+
+    def put(number: Any, out: Array) -> Array:
+        return lax.dynamic_update_slice_in_dim(out, values, number * size, 0)
+
+    out = jnp.zeros((num_tasks, *values.shape[1:]), values.dtype)
+    out = lax.fori_loop(0, whole, put, out)
+    return lax.dynamic_update_slice_in_dim(out, values[:rest], whole * size, 0)
 
 
 def make_state(
@@ -139,7 +143,7 @@ def make_state(
     engine, selection = ENGINES[name]
     if name == AUTO:  # which engine it picks depends on N, not on the block
         shapes = jax.eval_shape(make_selector(name, num_tasks, batch_size).init)
-        is_lazy = hasattr(shapes.posterior, "excess_alpha")
+        is_lazy = hasattr(shapes.posterior, "table")
         engine, selection = ("lazy" if is_lazy else "dense"), "sweep"
     small = bots_jax.bots(
         num_tasks=block.num_tasks,
@@ -159,7 +163,7 @@ def make_state(
     )
     if num_tasks == block.num_tasks:
         return state
-    is_long = lambda x: x.shape == (block.num_tasks,)  # noqa: E731
+    is_long = lambda x: x.shape[:1] == (block.num_tasks,)  # noqa: E731
     state = jax.tree.map(lambda x: tile(x, num_tasks) if is_long(x) else x, state)
     return state._replace(num_eligible=jnp.int32(num_tasks))
 

@@ -35,15 +35,16 @@ class InterpolationState(NamedTuple):
     """What the plug-in knows.
 
     Attributes:
-      weak: float32 [N] in [0, 1], the weak model's success chances.
-      strong: float32 [N] in [0, 1], the strong model's.
+      weak: float32 [N] in [0, 1], the weak model's success chances; None where a lazy
+        posterior holds them.
+      strong: float32 [N] in [0, 1], the strong model's; likewise.
       capability: float32, where the policy stands between them; 0 before the first
         estimate.
       num_estimates: int32, batches that the capability was estimated from.
     """
 
-    weak: PerTask
-    strong: PerTask
+    weak: PerTask | None
+    strong: PerTask | None
     capability: Float32[Array, ""]
     num_estimates: Int32[Array, ""]
 
@@ -76,6 +77,17 @@ def init_interpolation(references: Any) -> InterpolationState:
         capability=jnp.zeros((), jnp.float32),
         num_estimates=jnp.zeros((), jnp.int32),
     )
+
+
+def known_references(state: InterpolationState) -> tuple[PerTask, PerTask]:
+    """Returns the weak and the strong model's success chances, which must be here.
+
+    Example:
+      >>> known_references(init_interpolation(np.array([[0.2, 0.9]])))[0]
+      Array([0.2], dtype=float32)
+    """
+    assert state.weak is not None and state.strong is not None
+    return state.weak, state.strong
 
 
 def interpolate(weak: Array, strong: Array, capability: Array) -> Array:
@@ -126,7 +138,11 @@ def estimate_capability(
 
 
 def learn_capability(
-    state: InterpolationState, rows: Rows, momentum: Scalar
+    state: InterpolationState,
+    rows: Rows,
+    weak: PerRow,
+    strong: PerRow,
+    momentum: Scalar,
 ) -> tuple[InterpolationState, Array]:
     """Moves the capability by the evidence of one batch.
 
@@ -137,6 +153,9 @@ def learn_capability(
     Args:
       state: the plug-in's state.
       rows: the batch, one row per task.
+      weak: float32 [B], the weak model's success chances on the tasks of the rows;
+        anything where a row is not valid.
+      strong: float32 [B], the strong model's.
       momentum: in [0, 1], gamma in METHODS; the share that the old value keeps. At 1
         the first estimate stays.
 
@@ -148,11 +167,10 @@ def learn_capability(
       >>> from bots_jax.evidence.counts import collect_rows, evidence_from_counts
       >>> state = init_interpolation(np.array([[0.2, 0.8], [0.2, 0.8]]))
       >>> rows = collect_rows(evidence_from_counts([0], [8], 16), 2)
-      >>> learn_capability(state, rows, 0.9)[0].capability.round(3)
+      >>> weak, strong = jnp.float32([0.2]), jnp.float32([0.8])
+      >>> learn_capability(state, rows, weak, strong, 0.9)[0].capability.round(3)
       Array(0.5, dtype=float32)
     """
-    weak = state.weak.at[rows.task_ids].get(mode="fill", fill_value=0)
-    strong = state.strong.at[rows.task_ids].get(mode="fill", fill_value=0)
     trials = jnp.where(rows.valid, rows.successes + rows.failures, 1)
     observed = rows.successes / trials
     weights = rows.valid.astype(jnp.float32)

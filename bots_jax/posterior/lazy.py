@@ -19,8 +19,10 @@ forgetting >= 0.036, whose list is long enough).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -28,13 +30,15 @@ from jaxtyping import Float32
 
 from bots_jax import checks
 from bots_jax.evidence.counts import Rows
-from bots_jax.evidence.interpolation import InterpolationState, interpolate
+from bots_jax.evidence.interpolation import interpolate
 from bots_jax.posterior.recurrence import grown_bound, own_setting, prior_of
 from bots_jax.types import PerPastStep, PerTask, Scalar, Setting
 
 _START_SCALE, _MIN_SCALE = np.float32(2.0**90), np.float32(2.0**-90)
 _FADED = 1e-8  # of the weight that a step started with
-_STEP = 32  # remembered steps evaluated at once
+_STEP = 32  # remembered steps evaluated at once, for a few tasks
+_MANY_TASKS, _STEP_FOR_MANY = 2**16, 4
+_BLOCK = 2**20  # tasks passed over at once
 MAX_REMEMBERED = 512
 
 
@@ -42,8 +46,9 @@ class LazyPosterior(NamedTuple):
     """Beta beliefs of N tasks, as causes that fade.
 
     Attributes:
-      excess_alpha: float32 [N], evidence of rollouts in units of `scale`.
-      excess_beta: float32 [N], likewise.
+      table: float32 [N, 4], one row of 16 bytes per task, so that a task is looked up
+        by one access to memory: weak and strong model's success chance, evidence of
+        rollouts for alpha and for beta in units of `scale`. [N, 2] without references.
       scale: float32, falls by 1 - forgetting per step.
       implied: float32 >= 0, faded sum of the weights of implied evidence.
       implied_strong: float32 in [0, implied], the same, each weight times its c.
@@ -56,8 +61,7 @@ class LazyPosterior(NamedTuple):
       max_concentration: float32, at least alpha + beta of every task.
     """
 
-    excess_alpha: PerTask
-    excess_beta: PerTask
+    table: Array
     scale: Float32[Array, ""]
     implied: Float32[Array, ""]
     implied_strong: Float32[Array, ""]
@@ -67,6 +71,11 @@ class LazyPosterior(NamedTuple):
     prior_beta: Setting
     max_prior: Float32[Array, ""]
     max_concentration: Float32[Array, ""]
+
+    @property
+    def has_references(self) -> bool:
+        """Whether the table holds what two models can do."""
+        return self.table.shape[-1] == 4
 
 
 def num_remembered(forgetting: Any) -> int:
@@ -92,7 +101,11 @@ def num_remembered(forgetting: Any) -> int:
 
 
 def init_lazy_posterior(
-    num_tasks: int, prior_alpha: Any, prior_beta: Any, remembered: int
+    num_tasks: int,
+    prior_alpha: Any,
+    prior_beta: Any,
+    remembered: int,
+    references: tuple[PerTask, PerTask] | None = None,
 ) -> LazyPosterior:
     """Builds a posterior equal to its prior, in buffers of its own.
 
@@ -101,6 +114,7 @@ def init_lazy_posterior(
       prior_alpha: one number, or one per task, in [0.01, 1e5]; already checked.
       prior_beta: likewise.
       remembered: L, from `num_remembered`.
+      references: float32 [N] twice, in [0, 1], the weak and the strong model's.
 
     Returns:
       float32 arrays that share no buffer, so that the state can be donated.
@@ -111,9 +125,9 @@ def init_lazy_posterior(
     """
     largest = jnp.max(own_setting(prior_alpha) + own_setting(prior_beta))
     zero = lambda *shape: jnp.zeros(shape, jnp.float32)  # noqa: E731
+    columns = () if references is None else references
     return LazyPosterior(
-        excess_alpha=zero(num_tasks),
-        excess_beta=zero(num_tasks),
+        table=_as_table(*columns, zero(num_tasks), zero(num_tasks)),
         scale=jnp.full((), _START_SCALE),
         implied=zero(),
         implied_strong=zero(),
@@ -126,13 +140,19 @@ def init_lazy_posterior(
     )
 
 
+@jax.jit
+def _as_table(*columns: Array) -> Array:
+    return jnp.stack(columns, axis=1)
+
+
 def lazy_from_counts(
     posterior: LazyPosterior, alpha: Array, beta: Array
 ) -> LazyPosterior:
     """Forgets all causes, and takes the given counts as those of rollouts.
 
     Args:
-      posterior: whose prior is kept; its `max_concentration` is the caller's to set.
+      posterior: whose references and prior are kept; its `max_concentration` is the
+        caller's to set.
       alpha: float32 [N], >= prior_alpha.
       beta: float32 [N], >= prior_beta.
 
@@ -142,12 +162,16 @@ def lazy_from_counts(
     Example:
       >>> posterior = init_lazy_posterior(1, 1.0, 1.0, 32)
       >>> posterior = lazy_from_counts(posterior, jnp.float32([5]), jnp.float32([1]))
-      >>> lazy_counts(posterior, None, lambda x: x)[0]
+      >>> lazy_counts(posterior, lambda x: x)[0]
       Array([5.], dtype=float32)
     """
+    references = posterior.table[:, :-2].T
     return posterior._replace(
-        excess_alpha=(alpha - posterior.prior_alpha) / _START_SCALE,
-        excess_beta=(beta - posterior.prior_beta) / _START_SCALE,
+        table=_as_table(
+            *references,
+            (alpha - posterior.prior_alpha) / _START_SCALE,
+            (beta - posterior.prior_beta) / _START_SCALE,
+        ),
         scale=jnp.full((), _START_SCALE),
         implied=jnp.zeros_like(posterior.implied),
         implied_strong=jnp.zeros_like(posterior.implied_strong),
@@ -180,13 +204,15 @@ def implied_counts(
     failures = near_weak * (1 - weak) + posterior.implied_strong * (1 - strong)
     gap = strong - weak
 
+    size = _STEP if weak.size <= _MANY_TASKS else _STEP_FOR_MANY
+
     def add(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         start, successes, failures = carry
-        cut = lambda x: lax.dynamic_slice(x, (start,), (_STEP,))[:, None]  # noqa: E731
+        cut = lambda x: lax.dynamic_slice(x, (start,), (size,))[:, None]  # noqa: E731
         weight = cut(posterior.past_weight)
         said = jnp.clip(weak[None] + cut(posterior.past_capability) * gap[None], 0, 1)
         more = jnp.sum(weight * said, axis=0)
-        return start + _STEP, successes + more, failures + (jnp.sum(weight) - more)
+        return start + size, successes + more, failures + (jnp.sum(weight) - more)
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         place = jnp.minimum(carry[0], posterior.past_weight.shape[0] - 1)
@@ -199,41 +225,58 @@ def implied_counts(
 
 
 def lazy_counts(
-    posterior: LazyPosterior,
-    plugin: InterpolationState | None,
-    cut: Any,
+    posterior: LazyPosterior, cut: Callable[[Array], Array]
 ) -> tuple[Array, Array]:
     """Materialises alpha and beta of some tasks.
 
     Args:
       posterior: N tasks.
-      plugin: their references; None without.
-      cut: takes the tasks wanted out of an array [N].
+      cut: takes the tasks wanted out of an array [N] or [N, 4].
 
     Returns:
       alpha and beta of those tasks, at or above their priors.
 
     Example:
       >>> posterior = init_lazy_posterior(3, 1.0, 2.0, 32)
-      >>> lazy_counts(posterior, None, lambda x: x[:2])[1]
+      >>> lazy_counts(posterior, lambda x: x[:2])[1]
       Array([2., 2.], dtype=float32)
     """
-    excess = posterior.scale * cut(posterior.excess_alpha)
-    excess_failures = posterior.scale * cut(posterior.excess_beta)
-    if plugin is not None:
-        said = implied_counts(posterior, cut(plugin.weak), cut(plugin.strong))
-        excess, excess_failures = excess + said[0], excess_failures + said[1]
+    rows = cut(posterior.table)
+    alpha, beta = posterior.scale * rows[:, -2], posterior.scale * rows[:, -1]
+    if posterior.has_references:
+        successes, failures = implied_counts(posterior, rows[:, 0], rows[:, 1])
+        alpha, beta = alpha + successes, beta + failures
     above = lambda x: jnp.maximum(x, 0)  # noqa: E731  # rounding may fall below
     return (
-        prior_of(posterior.prior_alpha, cut) + above(excess),
-        prior_of(posterior.prior_beta, cut) + above(excess_failures),
+        prior_of(posterior.prior_alpha, cut) + above(alpha),
+        prior_of(posterior.prior_beta, cut) + above(beta),
     )
+
+
+def references_at(posterior: LazyPosterior, task_ids: Array) -> tuple[Array, Array]:
+    """Looks up the weak and the strong model's success chances.
+
+    Args:
+      posterior: with references.
+      task_ids: int32 [B]; those out of range give those of the last task.
+
+    Returns:
+      float32 [B] twice.
+
+    Example:
+      >>> references = jnp.float32([0.1, 0.2]), jnp.float32([0.8, 0.9])
+      >>> posterior = init_lazy_posterior(2, 1.0, 1.0, 32, references)
+      >>> references_at(posterior, jnp.array([1]))[1]
+      Array([0.9], dtype=float32)
+    """
+    rows = posterior.table.at[task_ids].get(mode="clip")
+    return rows[:, 0], rows[:, 1]
 
 
 def update_lazy_posterior(
     posterior: LazyPosterior,
     rows: Rows,
-    plugin: InterpolationState | None,
+    said: tuple[Array, Array] | None,
     forgetting: Scalar,
     pseudo_rollouts: Scalar,
 ) -> LazyPosterior:
@@ -242,7 +285,8 @@ def update_lazy_posterior(
     Args:
       posterior: N tasks.
       rows: the evidence of the step, one row per task.
-      plugin: after it has learnt from the rows; None without.
+      said: the plug-in's capability after it has learnt from the rows, float32 scalar,
+        and what it predicts for the rows, float32 [B]; None without references.
       forgetting: in [0, 1]; lambda in the paper.
       pseudo_rollouts: implicit_weight * group_size, >= 0, or 0 while the plug-in knows
         nothing; rho n in the paper.
@@ -255,68 +299,81 @@ def update_lazy_posterior(
       >>> posterior = init_lazy_posterior(2, 1.0, 1.0, 32)
       >>> rows = collect_rows(evidence_from_counts([0], [3], 4), 2)
       >>> new = update_lazy_posterior(posterior, rows, None, 0.1, 0.0)
-      >>> lazy_counts(new, None, lambda x: x)[0]
+      >>> lazy_counts(new, lambda x: x)[0]
       Array([4., 1.], dtype=float32)
     """
     keep = jnp.asarray(1 - forgetting, jnp.float32)
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
-    posterior, leaving = _remember(posterior, plugin, keep, weight)
+    if said is None:
+        weight, leaving = jnp.zeros_like(weight), None
+        taken = jnp.zeros_like(rows.successes)
+    else:
+        posterior, leaving = _remember(posterior, said[0], keep, weight)
+        taken = weight * said[1]
     scale = keep * posterior.scale
     runs_out = scale < _MIN_SCALE
     factor = jnp.where(runs_out, scale / _START_SCALE, 1)
     scale = jnp.where(runs_out, _START_SCALE, scale)
 
-    def pass_over(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        _, alpha, beta = carry
-        alpha, beta = alpha * factor, beta * factor
-        if plugin is not None:
-            said = interpolate(plugin.weak, plugin.strong, leaving[0])
-            unit = keep * leaving[1] / scale
-            alpha, beta = alpha + unit * said, beta + unit * (1 - said)
-        return jnp.bool_(False), alpha, beta
+    def renewed(rows: Array) -> Array:
+        excess = rows[:, -2:] * factor
+        if leaving is None:
+            return excess
+        predicted = interpolate(rows[:, 0], rows[:, 1], leaving[0])
+        unit = keep * leaving[1] / scale
+        return excess + unit * jnp.stack([predicted, 1 - predicted], axis=1)
+
+    def pass_over(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        return jnp.bool_(False), _in_blocks(renewed, carry[1])
 
     # A loop of at most one turn: lax.cond would copy all N in every step.
-    needed = runs_out if plugin is None else runs_out | (leaving[1] > 0)
-    excess = (needed, posterior.excess_alpha, posterior.excess_beta)
-    _, alpha, beta = lax.while_loop(lambda carry: carry[0], pass_over, excess)
-
-    taken = (np.float32(0), np.float32(0))
-    if plugin is not None:
-        at = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
-        said = interpolate(at(plugin.weak), at(plugin.strong), plugin.capability)
-        taken = (weight * said, weight * (1 - said))
-    add = lambda x, more: x.at[rows.task_ids].add(more / scale, mode="drop")  # noqa: E731
+    needed = runs_out if leaving is None else runs_out | (leaving[1] > 0)
+    table = lax.while_loop(lambda c: c[0], pass_over, (needed, posterior.table))[1]
+    # Tasks that were rolled out take no implied evidence: give back what all got.
+    more_alpha = (rows.successes - taken) / scale
+    more_beta = (rows.failures - (jnp.where(rows.valid, weight, 0) - taken)) / scale
+    nothing = [jnp.zeros_like(taken)] * (table.shape[1] - 2)
+    change = jnp.stack([*nothing, more_alpha, more_beta], axis=1)
     new = posterior._replace(
-        excess_alpha=add(alpha, rows.successes - taken[0]),
-        excess_beta=add(beta, rows.failures - taken[1]),
-        scale=scale,
+        table=table.at[rows.task_ids].add(change, mode="drop"), scale=scale
     )
-    shown = lazy_counts(new, plugin, lambda x: x.at[rows.task_ids].get(mode="clip"))
+    shown = lazy_counts(new, lambda x: x.at[rows.task_ids].get(mode="clip"))
     return new._replace(
         max_concentration=grown_bound(
             posterior.max_concentration,
             posterior.max_prior,
             forgetting,
-            weight if plugin is not None else jnp.float32(0),
+            weight,
             jnp.max(shown[0] + shown[1], where=rows.valid, initial=0),
         )
     )
 
 
+def _in_blocks(renewed: Callable[[Array], Array], table: Array) -> Array:
+    """Rewrites the last two columns block by block, in place and in little memory."""
+    num_tasks = table.shape[0]
+    size = min(_BLOCK, num_tasks)
+
+    def body(number: Array, table: Array) -> Array:
+        start = jnp.minimum(number * size, num_tasks - size)
+        rows = lax.dynamic_slice_in_dim(table, start, size)
+        # The last block ends at N; what it shares with the one before is done.
+        is_new = start + lax.iota(jnp.int32, size) >= number * size
+        excess = jnp.where(is_new[:, None], renewed(rows), rows[:, -2:])
+        column = jnp.int32(table.shape[1] - 2)
+        return lax.dynamic_update_slice(table, excess, (start, column))
+
+    return lax.fori_loop(0, -(-num_tasks // size), body, table)
+
+
 def _remember(
-    posterior: LazyPosterior,
-    plugin: InterpolationState | None,
-    keep: Array,
-    weight: Array,
+    posterior: LazyPosterior, capability: Array, keep: Array, weight: Array
 ) -> tuple[LazyPosterior, tuple[Array, Array]]:
     """Fades what is implied and adds this step's; returns the step that has to leave.
 
     The step that leaves is its capability and its weight before this step's fading,
     the weight 0 if it has faded.
     """
-    if plugin is None:
-        return posterior, (keep, keep)
-    capability = plugin.capability
     is_within = (capability >= 0) & (capability <= 1)
     oldest = posterior.past_capability[-1], posterior.past_weight[-1]
     faded = keep * posterior.past_weight

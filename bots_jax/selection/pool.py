@@ -9,7 +9,7 @@ from jax import Array, lax
 from bots_jax.types import MaskSetting, Setting
 
 Cut = Callable[[Array], Array]
-"""Takes the tasks wanted out of an array [N]."""
+"""Takes the tasks wanted out of an array whose first axis is N."""
 
 
 class Candidates(NamedTuple):
@@ -58,7 +58,7 @@ class Pool(NamedTuple):
         """Takes `size` tasks from `start` on; all of them without a copy."""
         if size == self.num_tasks:
             return self._cut(lambda x: x)
-        return self._cut(lambda x: lax.dynamic_slice(x, (start,), (size,)))
+        return self._cut(lambda x: lax.dynamic_slice_in_dim(x, start, size))
 
     def target_at(self, task_ids: Array) -> Array:
         """Looks targets up, alone."""

@@ -22,6 +22,7 @@ from bots_jax.evidence.interpolation import (
     InterpolationState,
     init_interpolation,
     interpolate,
+    known_references,
     learn_capability,
 )
 from bots_jax.posterior.lazy import (
@@ -30,6 +31,7 @@ from bots_jax.posterior.lazy import (
     lazy_counts,
     lazy_from_counts,
     num_remembered,
+    references_at,
     update_lazy_posterior,
 )
 from bots_jax.posterior.recurrence import Posterior, init_posterior, update_posterior
@@ -242,12 +244,19 @@ def init_bots(
     if references is not None:
         checks.check_references(references, num_tasks)
     priors = (num_tasks, prior_alpha, prior_beta)
+    plugin = None if references is None else init_interpolation(references)
+    if remembered is None:
+        posterior = init_posterior(*priors)
+    elif plugin is None:
+        posterior = init_lazy_posterior(*priors, remembered)
+    else:
+        pair = known_references(plugin)
+        posterior = init_lazy_posterior(*priors, remembered, pair)
+        plugin = plugin._replace(weak=None, strong=None)
     mask = jnp.array(eligible, bool, copy=True)
     return BotsState(
-        posterior=init_posterior(*priors)
-        if remembered is None
-        else init_lazy_posterior(*priors, remembered),
-        plugin=None if references is None else init_interpolation(references),
+        posterior=posterior,
+        plugin=plugin,
         target_success_prob=jnp.array(target_success_prob, jnp.float32, copy=True),
         eligible=mask,
         num_eligible=count_eligible(mask, num_tasks),
@@ -265,7 +274,7 @@ def counts_of(state: BotsState, cut: Cut) -> tuple[Array, Array]:
     """
     posterior = state.posterior
     if isinstance(posterior, LazyPosterior):
-        return lazy_counts(posterior, state.plugin, cut)
+        return lazy_counts(posterior, cut)
     return cut(posterior.alpha), cut(posterior.beta)
 
 
@@ -390,25 +399,31 @@ def update_bots(
       >>> update_bots(state, rows, 0.1, 0.4, 0.9)[0].posterior.alpha
       Array([1., 4.], dtype=float32)
     """
-    plugin = state.plugin
+    plugin, old = state.plugin, state.posterior
     capability = error = jnp.float32(jnp.nan)
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
+    predicted = said = None
     if plugin is not None:
-        plugin, error = learn_capability(plugin, rows, capability_momentum)
+        if isinstance(old, LazyPosterior):
+            weak, strong = references_at(old, rows.task_ids)
+        else:
+            at_rows = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
+            weak, strong = (at_rows(x) for x in known_references(plugin))
+        plugin, error = learn_capability(
+            plugin, rows, weak, strong, capability_momentum
+        )
         known = plugin.num_estimates > 0
         weight = jnp.where(known, weight, 0)
         capability = jnp.where(known, plugin.capability, jnp.nan)
-    if isinstance(state.posterior, LazyPosterior):
-        posterior = update_lazy_posterior(
-            state.posterior, rows, plugin, forgetting, weight
-        )
+        if isinstance(old, LazyPosterior):
+            rate = interpolate(weak, strong, plugin.capability)
+            said = plugin.capability, jnp.where(rows.valid, rate, 0)
+        else:
+            predicted = interpolate(*known_references(plugin), plugin.capability)
+    if isinstance(old, LazyPosterior):
+        posterior = update_lazy_posterior(old, rows, said, forgetting, weight)
     else:
-        predicted = None
-        if plugin is not None:
-            predicted = interpolate(plugin.weak, plugin.strong, plugin.capability)
-        posterior = update_posterior(
-            state.posterior, rows, predicted, forgetting, weight
-        )
+        posterior = update_posterior(old, rows, predicted, forgetting, weight)
     new = state._replace(
         posterior=posterior, plugin=plugin, num_updates=state.num_updates + 1
     )

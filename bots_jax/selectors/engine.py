@@ -35,7 +35,7 @@ from bots_jax.types import EstimateFn, ScoreFn
 
 ENGINES = ("auto", "dense", "lazy")
 SELECTIONS = ("auto", "sweep", "race")
-RACE_TASKS, RACE_SHARE = 20_000, 40
+RACE_TASKS, RACE_SHARE = 10_000, 32
 LAZY_TASKS = 200_000
 LAZY_FORGETTING = (0.036, 0.9)
 MIN_RACE_TEMPERATURE = 0.05

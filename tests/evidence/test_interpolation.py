@@ -6,7 +6,11 @@ import pytest
 
 import bots_jax
 from bots_jax.evidence import interpolate
-from bots_jax.evidence.interpolation import MIN_REFERENCE_GAP, init_interpolation
+from bots_jax.evidence.interpolation import (
+    MIN_REFERENCE_GAP,
+    init_interpolation,
+    known_references,
+)
 
 REFERENCES = np.array([[0.2, 0.8], [0.1, 0.5], [0.5, 0.5], [0.3, 0.3]])
 
@@ -132,4 +136,5 @@ def test_batch_without_valid_rows_implies_what_the_last_capability_implied():
 
 def test_traced_references_are_made_clean():
     state = init_interpolation(jnp.float32([[jnp.nan, 2.0], [-1.0, 0.5]]))
-    assert state.weak.tolist() == [0.5, 0] and state.strong.tolist() == [1, 0.5]
+    weak, strong = known_references(state)
+    assert weak.tolist() == [0.5, 0] and strong.tolist() == [1, 0.5]

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from bots_jax.evidence.counts import collect_rows, evidence_from_counts
-from bots_jax.evidence.interpolation import init_interpolation
+from bots_jax.evidence.interpolation import interpolate
 from bots_jax.posterior import init_lazy_posterior, lazy_counts
 from bots_jax.posterior.lazy import (
     MAX_REMEMBERED,
     implied_counts,
     lazy_from_counts,
     num_remembered,
+    references_at,
     update_lazy_posterior,
 )
 
@@ -66,19 +68,21 @@ def in_float64(forgetting, references, prior, steps):
 @functools.partial(jax.jit, static_argnames="remembered")
 def in_lazy(forgetting, references, prior, steps, remembered):
     """All the steps in one scan; returns the largest total ever over its bound, too."""
-    plugin = init_interpolation(references)
-    posterior = init_lazy_posterior(NUM_TASKS, *prior, remembered)
+    pair = (references[:, 0], references[:, 1])
+    posterior = init_lazy_posterior(NUM_TASKS, prior[0], prior[1], remembered, pair)
 
     def step(carry, step):
         ids, successes, capability = step
         rows = collect_rows(evidence_from_counts(ids, successes, 16.0), NUM_TASKS)
-        now = plugin._replace(capability=capability)
-        carry = update_lazy_posterior(carry, rows, now, forgetting, jnp.float32(WEIGHT))
-        alpha, beta = lazy_counts(carry, plugin, lambda x: x)
+        rate = interpolate(*references_at(carry, rows.task_ids), capability)
+        said = (capability, jnp.where(rows.valid, rate, 0))
+        weight = jnp.float32(WEIGHT)
+        carry = update_lazy_posterior(carry, rows, said, forgetting, weight)
+        alpha, beta = lazy_counts(carry, lambda x: x)
         return carry, jnp.max(alpha + beta) / carry.max_concentration
 
     posterior, filled = jax.lax.scan(step, posterior, steps)
-    return lazy_counts(posterior, plugin, lambda x: x), jnp.max(filled)
+    return lazy_counts(posterior, lambda x: x), jnp.max(filled)
 
 
 def worst_error(forgetting, remembered=None, prior=(1.0, 2.0), seed=0, steps=STEPS):
@@ -115,20 +119,19 @@ def test_small_priors():
 
 def plant(monkeypatch, name, wrong):
     monkeypatch.setattr(lazy, name, wrong)
-    in_lazy.clear_cache()
+    jax.clear_caches()
 
 
 def test_catches_planted_bug_of_no_clip(monkeypatch):
     """Every capability taken for one within [0, 1]."""
     honest = lazy._remember
 
-    def wrong(posterior, plugin, keep, weight):
-        inside = plugin._replace(capability=jnp.clip(plugin.capability, 0, 1))
-        return honest(posterior, inside, keep, weight)
+    def wrong(posterior, capability, keep, weight):
+        return honest(posterior, jnp.clip(capability, 0, 1), keep, weight)
 
     plant(monkeypatch, "_remember", wrong)
     assert worst_error(0.1) > 1e-3
-    in_lazy.clear_cache()
+    jax.clear_caches()
 
 
 def test_catches_planted_bug_of_a_step_that_is_dropped(monkeypatch):
@@ -141,15 +144,21 @@ def test_catches_planted_bug_of_a_step_that_is_dropped(monkeypatch):
 
     plant(monkeypatch, "_remember", wrong)
     assert worst_error(0.02, 32) > 1e-4
-    in_lazy.clear_cache()
+    jax.clear_caches()
 
 
 def test_catches_planted_bug_of_counting_rows_twice(monkeypatch):
     """Tasks that were rolled out keep what the plug-in said of them as well."""
-    zero = lambda weak, strong, capability: jnp.zeros_like(weak)  # noqa: E731
-    plant(monkeypatch, "interpolate", zero)
+    honest = lazy.update_lazy_posterior
+
+    def wrong(posterior, rows, said, forgetting, weight):
+        said = (said[0], jnp.zeros_like(said[1]))
+        return honest(posterior, rows, said, forgetting, weight)
+
+    monkeypatch.setattr(sys.modules[__name__], "update_lazy_posterior", wrong)
+    jax.clear_caches()
     assert worst_error(0.1) > 1e-3
-    in_lazy.clear_cache()
+    jax.clear_caches()
 
 
 def test_counts_never_fall_below_the_prior():
@@ -175,10 +184,10 @@ def test_remembered_steps_cover_what_has_not_faded():
 def test_counts_can_be_set_and_read_back():
     rng = np.random.default_rng(0)
     alpha, beta = (jnp.float32(rng.uniform(1, 1e5, NUM_TASKS)) for _ in range(2))
-    posterior = init_lazy_posterior(NUM_TASKS, 1.0, 1.0, 32)
+    pair = jnp.asarray(make_references()).T
+    posterior = init_lazy_posterior(NUM_TASKS, 1.0, 1.0, 32, (pair[0], pair[1]))
     posterior = posterior._replace(implied=jnp.float32(3), past_weight=jnp.ones(32))
-    plugin = init_interpolation(make_references())
-    got = lazy_counts(lazy_from_counts(posterior, alpha, beta), plugin, lambda x: x)
+    got = lazy_counts(lazy_from_counts(posterior, alpha, beta), lambda x: x)
     np.testing.assert_allclose(got, (alpha, beta), rtol=1e-6)
 
 
@@ -195,3 +204,20 @@ def test_implied_counts_by_hand():
     successes, failures = implied_counts(posterior, weak, strong)
     np.testing.assert_allclose(successes, [2.0], rtol=1e-6)
     np.testing.assert_allclose(failures, [1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_blocks_of_the_pass_change_nothing(block, monkeypatch):
+    """The last block overlaps the one before; nothing may be forgotten twice."""
+    monkeypatch.setattr(lazy, "_BLOCK", block)
+    jax.clear_caches()
+    assert worst_error(0.9) < 1e-5
+    assert worst_error(0.02, 32, steps=300) < 1e-5
+    jax.clear_caches()
+
+
+def test_many_tasks_are_evaluated_alike(monkeypatch):
+    monkeypatch.setattr(lazy, "_MANY_TASKS", 1)
+    jax.clear_caches()
+    assert worst_error(0.1, steps=200) < 1e-5
+    jax.clear_caches()
