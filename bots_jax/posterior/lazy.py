@@ -363,7 +363,8 @@ def _in_blocks(renewed: Callable[[Array], Array], table: Array) -> Array:
         column = jnp.int32(table.shape[1] - 2)
         return lax.dynamic_update_slice(table, excess, (start, column))
 
-    return lax.fori_loop(0, -(-num_tasks // size), body, table)
+    num_blocks = jnp.int32(-(-num_tasks // size))
+    return lax.fori_loop(jnp.int32(0), num_blocks, body, table)
 
 
 def _remember(

@@ -79,5 +79,5 @@ def sweep(
         jnp.full((batch_size,), -1, jnp.int32), jnp.zeros((batch_size,), jnp.float32)
     )
     start = (jnp.full((batch_size,), -jnp.inf, jnp.float32), nothing)
-    values, best = lax.fori_loop(0, num_blocks, merge, start)
+    values, best = lax.fori_loop(jnp.int32(0), jnp.int32(num_blocks), merge, start)
     return best._replace(task_ids=jnp.where(values == -jnp.inf, -1, best.task_ids))

@@ -162,7 +162,7 @@ def pvalues(law: Law, select, temperature=0.0, num_keys=KEYS, seed=0) -> list[fl
     targets = np.broadcast_to(law.targets(), (law.num_tasks,))
     ours = np.abs(draws - targets[ids])
     theirs = np.abs(their_draws - targets[their_ids])
-    ks = lambda a, b: float(stats.ks_2samp(a, b)[1])  # noqa: E731
+    ks = lambda a, b: float(np.asarray(stats.ks_2samp(a, b))[1])  # noqa: E731
     tests = [
         inclusion_pvalue(law, ids, their_ids),
         ks(ours[:, 0], theirs[:, 0]),
