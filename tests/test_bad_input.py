@@ -280,3 +280,58 @@ def test_update(factory, evidence, sentence):
 def test_empty_evidence(value):
     with refuses("num_rows must be an integer in [0, 2147483646], got "):
         bots_jax.empty_evidence(value)
+
+
+@pytest.mark.parametrize("value", ["fast", "", None, 1, ["dense"]])
+def test_engine_and_selection_are_words(value):
+    with refuses("engine must be one of 'auto', 'dense', 'lazy', got "):
+        make_bots(engine=value)
+    with refuses("selection must be one of 'auto', 'sweep', 'race', got "):
+        make_bots(selection=value)
+
+
+def test_a_race_under_a_rule_that_has_none():
+    sentence = "selection must be 'sweep' or 'auto' for this rule, got 'race'"
+    with refuses(sentence):
+        make_bots(selection="race", estimate=bots_jax.posterior_means)
+    with refuses(sentence):
+        make_bots(selection="race", score=bots_jax.target_log_density)
+    with refuses(sentence):
+        make_bots(selection="race", score=lambda a, b, t: a)
+
+
+def test_score_is_a_function_and_stands_alone():
+    with refuses("score must be a function, got 'density'."):
+        make_bots(score="density")
+    with refuses("estimate and score must not both be given, got both."):
+        make_bots(score=bots_jax.target_log_density, estimate=bots_jax.posterior_means)
+
+
+def test_references_as_a_pair():
+    selector, half = make_bots(), np.full(N, 0.5)
+    with refuses("references must hold 2 arrays in a tuple, got 3."):
+        selector.init((half, half, half))
+    with refuses("strong references must have shape (6,), got (5,)."):
+        selector.init((half, half[:5]))
+    with refuses("weak references must be in [0, 1], got nan at index 2."):
+        selector.init((np.where(np.arange(N) == 2, nan, half), half))
+    with refuses("weak references must be floating point, got dtype int64."):
+        selector.init((np.ones(N, np.int64), half))
+
+
+@pytest.mark.parametrize("engine", ["dense", "lazy"])
+def test_beliefs_that_are_set(engine):
+    selector = make_bots(engine=engine)
+    state, ones = selector.init(), np.ones(N)
+    cases = [
+        (ones[:5], "alpha must have shape (6,), got (5,)."),
+        (np.ones(N, np.int32), "alpha must be floating point, got dtype int32."),
+        (ones / 2, "alpha must be in [1, 1e+07], got 0.5 at index 0."),
+        (ones * 1e12, "alpha must be in [1, 1e+07], got 1e+12 at index 0."),
+        (ones * nan, "alpha must be in [1, 1e+07], got nan at index 0."),
+    ]
+    for alpha, sentence in cases:
+        with refuses(sentence):
+            bots_jax.set_posterior(selector, state, alpha, ones)
+    with refuses("beta must have shape (6,), got (6, 1)."):
+        bots_jax.set_posterior(selector, state, ones, ones[:, None])
