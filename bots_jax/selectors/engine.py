@@ -4,8 +4,9 @@ The law of a batch is the same either way; what differs is the cost.
 
   race    instead of a sweep over all tasks, where a batch is at most one task in
           `RACE_SHARE` and the pool has at least `RACE_TASKS`, for Thompson draws (also
-          tempered, from temperature 0.05 on) and for the density at the target, unless
-          priors below 1 meet a target at 0 or 1, where densities have no bound
+          tempered, from temperature 0.05 on) and for the density at the target, if the
+          target is between 0.01 and 0.99: at its ends a race seldom finds enough, or
+          has no bound to go by
   lazy    instead of dense, where a race is run, the pool has at least `LAZY_TASKS`, and
           forgetting is a number from 0.036 to 0.9: below, what the plug-in said can
           take longer to fade than is remembered, above, the scale runs out too often
@@ -35,7 +36,7 @@ from bots_jax.types import EstimateFn, ScoreFn
 
 ENGINES = ("auto", "dense", "lazy")
 SELECTIONS = ("auto", "sweep", "race")
-RACE_TASKS, RACE_SHARE = 10_000, 32
+RACE_TASKS, RACE_SHARE = 10_000, 24
 LAZY_TASKS = 200_000
 LAZY_FORGETTING = (0.036, 0.9)
 MIN_RACE_TEMPERATURE = 0.05
@@ -113,7 +114,7 @@ def make_plan(
         )
     pays = (
         num_tasks >= max(RACE_TASKS, RACE_SHARE * batch_size)
-        and (above_one or _is_inside(target_success_prob))
+        and _is_inside(target_success_prob)
         and (is_zero(rule.temperature) or _is_warm(rule.temperature))
     )
     races = selection == "race" or (selection == "auto" and pays and race is not None)
