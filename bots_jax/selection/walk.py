@@ -6,6 +6,7 @@ a task is its arrival. So the first B arrivals of N are found in O(B) steps: `ra
 `choose` set the chance so that arrivals come in the order that is wanted.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -171,13 +172,41 @@ def chunk_size(batch_size: int, num_tasks: int) -> int:
     return int(min(max(2 ** int(np.ceil(np.log2(wanted))), 512), 2**15))
 
 
+SettleFn = Callable[[Points, Array, Array], Array]
+
+
+def _settled(
+    state: _State, key: Words, num_tasks: int, settle: SettleFn | None
+) -> _State:
+    """Drops what a second look rejects, and tasks that arrived before."""
+    capacity = state.points.shape[0]
+    rows = lax.iota(jnp.int32, capacity)
+    seen = look_at(key, state.points, num_tasks)
+    keep = rows < state.num_found
+    if settle is not None:
+        keep &= settle(seen, state.times, state.points)
+    ids = jnp.where(keep, seen.task_ids, -2 - rows)
+    keep &= first_occurrence(ids) == rows
+    count = jnp.sum(keep, dtype=jnp.int32)
+
+    def compact(points: Array, times: Array) -> tuple[Array, Array]:
+        place = jnp.where(keep, jnp.cumsum(keep, dtype=jnp.int32) - 1, capacity)
+        move = lambda x: x.at[place].set(x, mode="drop")  # noqa: E731
+        return move(points), move(times)
+
+    points, times = lax.cond(
+        count < state.num_found, compact, lambda *x: x, state.points, state.times
+    )
+    return state._replace(points=points, times=times, num_found=count)
+
+
 def walk(
     key: Words,
     num_tasks: int,
     batch_size: int,
     time_limit: Array | float,
     chance: Callable[[Array, Array, Array], Array],
-    settle: Callable[[Points, Array, Array], Array] | None = None,
+    settle: SettleFn | None = None,
 ) -> Arrivals:
     """Walks until B tasks arrived, or until it is plain that the limit comes first.
 
@@ -206,28 +235,8 @@ def walk(
     size = chunk_size(batch_size, num_tasks)
     capacity = batch_size + max(64, batch_size // 8)
     rate = np.float32(2**32 / (2**32 // num_tasks))  # of points, -1 among them
-    rows = lax.iota(jnp.int32, capacity)
+    settled = functools.partial(_settled, key=key, num_tasks=num_tasks, settle=settle)
     time_limit = jnp.asarray(time_limit, jnp.float32)
-
-    def settled(state: _State) -> _State:
-        """Drops what a second look rejects, and tasks that arrived before."""
-        seen = look_at(key, state.points, num_tasks)
-        keep = rows < state.num_found
-        if settle is not None:
-            keep &= settle(seen, state.times, state.points)
-        ids = jnp.where(keep, seen.task_ids, -2 - rows)
-        keep &= first_occurrence(ids) == rows
-        count = jnp.sum(keep, dtype=jnp.int32)
-
-        def compact(points: Array, times: Array) -> tuple[Array, Array]:
-            place = jnp.where(keep, jnp.cumsum(keep, dtype=jnp.int32) - 1, capacity)
-            move = lambda x: x.at[place].set(x, mode="drop")  # noqa: E731
-            return move(points), move(times)
-
-        points, times = lax.cond(
-            count < state.num_found, compact, lambda *x: x, state.points, state.times
-        )
-        return state._replace(points=points, times=times, num_found=count)
 
     def body(state: _State) -> _State:
         numbers = state.next_point + lax.iota(jnp.int32, size)
