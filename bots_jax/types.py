@@ -9,6 +9,8 @@ from jax import Array
 from jaxtyping import Bool, Float32, Int32
 
 from bots_jax import checks
+from bots_jax.placement import Placement
+from bots_jax.shard import Shard
 
 PerTask = Float32[Array, "num_tasks"]
 """One number per task: float32 [N]."""
@@ -208,8 +210,21 @@ class ScoreFn(Protocol):
         ...
 
 
+class RemakeFn(Protocol):
+    """Makes the same rule for another pool, or for one device's part of it."""
+
+    def __call__(self, shard: Shard) -> "TaskSelector":
+        """Returns a selector for the shard's tasks.
+
+        Settings given per task are cut, or continued with their first value; the state
+        is what counts, and the rule for a larger pool takes a state that was grown.
+        With an axis its functions run under `jax.shard_map`, on a block of the state.
+        """
+        ...
+
+
 class TaskSelector(NamedTuple):
-    """A rule for choosing tasks: four pure functions and three facts.
+    """A rule for choosing tasks: four pure functions, and facts about it.
 
     Attributes:
       init: builds state.
@@ -219,6 +234,9 @@ class TaskSelector(NamedTuple):
       name: the factory's name, such as "bots".
       num_tasks: N.
       batch_size: B.
+      forgetting: share of its weight that evidence loses in a step, in [0, 1].
+      remake: makes the same rule for other tasks; None if it cannot be.
+      placement: where the state's per-task arrays lie.
     """
 
     init: InitFn
@@ -228,6 +246,9 @@ class TaskSelector(NamedTuple):
     name: str
     num_tasks: int
     batch_size: int
+    forgetting: Any = 0.0
+    remake: RemakeFn | None = None
+    placement: Placement = Placement()
 
 
 Step = Callable[[Array, State, Evidence], tuple[State, Array, StepInfo]]

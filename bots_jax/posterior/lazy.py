@@ -32,12 +32,12 @@ from bots_jax import checks
 from bots_jax.evidence.counts import Rows
 from bots_jax.evidence.interpolation import interpolate
 from bots_jax.posterior.recurrence import grown_bound, own_setting, prior_of
+from bots_jax.shard import Shard
 from bots_jax.types import PerPastStep, PerTask, Scalar, Setting
 
 _START_SCALE, _MIN_SCALE = np.float32(2.0**90), np.float32(2.0**-90)
 _FADED = 1e-8  # of the weight that a step started with
-_STEP = 32  # remembered steps evaluated at once, for a few tasks
-_MANY_TASKS, _STEP_FOR_MANY = 2**16, 4
+_STEP = 32  # remembered steps evaluated at once
 _BLOCK = 2**20  # tasks passed over at once
 MAX_REMEMBERED = 512
 
@@ -204,15 +204,18 @@ def implied_counts(
     failures = near_weak * (1 - weak) + posterior.implied_strong * (1 - strong)
     gap = strong - weak
 
-    size = _STEP if weak.size <= _MANY_TASKS else _STEP_FOR_MANY
-
     def add(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         start, successes, failures = carry
-        cut = lambda x: lax.dynamic_slice(x, (start,), (size,))[:, None]  # noqa: E731
-        weight = cut(posterior.past_weight)
-        said = jnp.clip(weak[None] + cut(posterior.past_capability) * gap[None], 0, 1)
-        more = jnp.sum(weight * said, axis=0)
-        return start + size, successes + more, failures + (jnp.sum(weight) - more)
+        cut = lambda x: lax.dynamic_slice(x, (start,), (_STEP,))  # noqa: E731
+        weights, capabilities = (
+            cut(posterior.past_weight),
+            cut(posterior.past_capability),
+        )
+        for i in range(_STEP):  # in order, so that no sum depends on how many tasks
+            said = jnp.clip(weak + capabilities[i] * gap, 0, 1)
+            successes += weights[i] * said
+            failures += weights[i] * (1 - said)
+        return start + _STEP, successes, failures
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         place = jnp.minimum(carry[0], posterior.past_weight.shape[0] - 1)
@@ -221,7 +224,7 @@ def implied_counts(
 
     start = (jnp.int32(0), successes, failures)
     _, successes, failures = lax.while_loop(unfinished, add, start)
-    return successes, jnp.maximum(failures, 0)
+    return successes, failures
 
 
 def lazy_counts(
@@ -253,12 +256,14 @@ def lazy_counts(
     )
 
 
-def references_at(posterior: LazyPosterior, task_ids: Array) -> tuple[Array, Array]:
+def references_at(
+    posterior: LazyPosterior, cut: Callable[[Array], Array]
+) -> tuple[Array, Array]:
     """Looks up the weak and the strong model's success chances.
 
     Args:
       posterior: with references.
-      task_ids: int32 [B]; those out of range give those of the last task.
+      cut: takes the tasks wanted out of an array [N, 4].
 
     Returns:
       float32 [B] twice.
@@ -266,10 +271,10 @@ def references_at(posterior: LazyPosterior, task_ids: Array) -> tuple[Array, Arr
     Example:
       >>> references = jnp.float32([0.1, 0.2]), jnp.float32([0.8, 0.9])
       >>> posterior = init_lazy_posterior(2, 1.0, 1.0, 32, references)
-      >>> references_at(posterior, jnp.array([1]))[1]
+      >>> references_at(posterior, lambda x: x[1:])[1]
       Array([0.9], dtype=float32)
     """
-    rows = posterior.table.at[task_ids].get(mode="clip")
+    rows = cut(posterior.table)
     return rows[:, 0], rows[:, 1]
 
 
@@ -279,6 +284,7 @@ def update_lazy_posterior(
     said: tuple[Array, Array] | None,
     forgetting: Scalar,
     pseudo_rollouts: Scalar,
+    shard: Shard | None = None,
 ) -> LazyPosterior:
     """Applies the recurrence to all N tasks by touching B of them.
 
@@ -290,6 +296,7 @@ def update_lazy_posterior(
       forgetting: in [0, 1]; lambda in the paper.
       pseudo_rollouts: implicit_weight * group_size, >= 0, or 0 while the plug-in knows
         nothing; rho n in the paper.
+      shard: which of the tasks are here; all by default.
 
     Returns:
       The posterior one step later.
@@ -334,10 +341,12 @@ def update_lazy_posterior(
     more_beta = (rows.failures - (jnp.where(rows.valid, weight, 0) - taken)) / scale
     nothing = [jnp.zeros_like(taken)] * (table.shape[1] - 2)
     change = jnp.stack([*nothing, more_alpha, more_beta], axis=1)
+    here = Shard(table.shape[0]) if shard is None else shard
+    place = here.rows_of(rows.task_ids)
     new = posterior._replace(
-        table=table.at[rows.task_ids].add(change, mode="drop"), scale=scale
+        table=table.at[place].add(change, mode="drop"), scale=scale
     )
-    shown = lazy_counts(new, lambda x: x.at[rows.task_ids].get(mode="clip"))
+    shown = lazy_counts(new, here.at(rows.task_ids, "clip"))
     return new._replace(
         max_concentration=grown_bound(
             posterior.max_concentration,

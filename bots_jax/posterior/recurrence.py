@@ -20,6 +20,7 @@ from jaxtyping import Float32
 
 from bots_jax.evidence.counts import Rows
 from bots_jax.fences import after, computed_apart
+from bots_jax.shard import Shard
 from bots_jax.types import PerTask, Scalar, Setting
 
 
@@ -122,6 +123,7 @@ def update_posterior(
     predicted: PerTask | None,
     forgetting: Scalar,
     pseudo_rollouts: Scalar,
+    shard: Shard | None = None,
 ) -> Posterior:
     """Applies the recurrence to all N tasks: one dense pass and B rows.
 
@@ -134,6 +136,7 @@ def update_posterior(
       predicted: float32 [N] in [0, 1], p~; None for no implicit evidence.
       forgetting: in [0, 1]; lambda in the paper.
       pseudo_rollouts: implicit_weight * group_size, >= 0; rho n in the paper.
+      shard: which of the tasks are here; all by default.
 
     Returns:
       The posterior one step later.
@@ -147,7 +150,8 @@ def update_posterior(
       (Array([4. , 1.2], dtype=float32), Array([2. , 1.2], dtype=float32))
     """
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
-    at_rows = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
+    here = Shard(posterior.alpha.shape[0]) if shard is None else shard
+    at_rows = here.at(rows.task_ids, "clip")
     discounted = lambda counts, prior: discount(counts, prior, forgetting)  # noqa: E731
 
     def new_rows() -> tuple[Array, Array]:
@@ -172,7 +176,8 @@ def update_posterior(
     implied_beta = 0 if predicted is None else weight * (1 - predicted)
     alpha = everyone(posterior.alpha, posterior.prior_alpha, implied_alpha)
     beta = everyone(posterior.beta, posterior.prior_beta, implied_beta)
-    write = lambda x, row: x.at[rows.task_ids].set(row, mode="drop")  # noqa: E731
+    place = here.rows_of(rows.task_ids)
+    write = lambda x, row: x.at[place].set(row, mode="drop")  # noqa: E731
     return posterior._replace(
         alpha=write(alpha, alpha_at_rows),
         beta=write(beta, beta_at_rows),

@@ -24,7 +24,11 @@ from bots_jax.beta.density import density_bound
 from bots_jax.selection.gumbel import gumbel_noise, temper
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.race import TIME_LIMIT, race_nearest
-from bots_jax.selection.scores import target_distance_scores, target_log_density
+from bots_jax.selection.scores import (
+    posterior_means,
+    target_distance_scores,
+    target_log_density,
+)
 from bots_jax.selection.sweep import Chosen, sweep
 from bots_jax.selection.walk import Words, walk
 from bots_jax.types import EstimateFn, ScoreFn
@@ -57,12 +61,12 @@ class _Found(NamedTuple):
     draws: Array
     num_found: Array
 
-    def place(self, start: Array, size: int) -> Array:
-        """Where in a block the found tasks are; out of it for the others."""
-        place = self.task_ids - start
-        is_here = (place >= 0) & (place < size)
+    def place(self, ids: Array) -> Array:
+        """Where in a block of tasks the found ones are; out of it for the others."""
+        place = self.task_ids - ids[0]
+        is_here = (place >= 0) & (place < ids.shape[0])
         is_here &= lax.iota(jnp.int32, place.shape[0]) < self.num_found
-        return jnp.where(is_here, place, size)
+        return jnp.where(is_here, place, ids.shape[0])
 
 
 def _swept(chosen: Chosen) -> Selection:
@@ -119,14 +123,14 @@ def sweep_draws(
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
-        ids = start + lax.iota(jnp.int32, size)
+        ids = pool.here.task_ids(start, size)
         draws = sample_beta(
             draw_key(), task.alpha, task.beta, ids, shapes_above_one=above_one
         )
         scores = target_distance_scores(draws, task.target)
         return temper(noise_key(), scores, temperature, ids), draws, task.eligible
 
-    return _swept(sweep(pool.num_tasks, batch_size, score))
+    return _swept(sweep(pool.here, batch_size, score))
 
 
 def sweep_estimates(
@@ -154,15 +158,22 @@ def sweep_estimates(
     """
     estimate_key, noise_key = jax.random.split(key)
     noise_key = counter_bits.shared(noise_key)
+    here = pool.here
+
+    def estimates(alpha: Array, beta: Array) -> Array:
+        if estimate is posterior_means:  # task by task
+            return estimate(estimate_key, alpha, beta)
+        whole = estimate(estimate_key, here.everyone(alpha), here.everyone(beta))
+        return here.own(whole)
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
-        draws = estimate(estimate_key, task.alpha, task.beta)
+        draws = estimates(task.alpha, task.beta)
         scores = target_distance_scores(draws, task.target)
-        ids = start + lax.iota(jnp.int32, size)
+        ids = pool.here.task_ids(start, size)
         return temper(noise_key(), scores, temperature, ids), draws, task.eligible
 
-    return _swept(sweep(pool.num_tasks, batch_size, score, pool.num_tasks))
+    return _swept(sweep(here, batch_size, score, here.size))
 
 
 def race_draws(
@@ -193,7 +204,7 @@ def race_draws(
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
-        ids = start + lax.iota(jnp.int32, size)
+        ids = pool.here.task_ids(start, size)
         draws = sample_beta(
             draw_key(),
             task.alpha,
@@ -202,14 +213,14 @@ def race_draws(
             shapes_above_one=above_one,
             outside=(task.target, near.radius),
         )
-        draws = draws.at[found.place(start, size)].set(found.draws, mode="drop")
+        draws = draws.at[found.place(ids)].set(found.draws, mode="drop")
         return target_distance_scores(draws, task.target), draws, task.eligible
 
     return _completed(
         batch_size,
         found,
         near.num_points,
-        lambda: sweep(pool.num_tasks, batch_size, score),
+        lambda: sweep(pool.here, batch_size, score),
     )
 
 
@@ -283,12 +294,11 @@ def sweep_scores(
     def judge(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
         scores = score(task.alpha, task.beta, task.target)
-        scores = temper(
-            noise_key(), scores, temperature, start + lax.iota(jnp.int32, size)
-        )
+        ids = pool.here.task_ids(start, size)
+        scores = temper(noise_key(), scores, temperature, ids)
         return scores, beta_mean(task.alpha, task.beta), task.eligible
 
-    return _swept(sweep(pool.num_tasks, batch_size, judge))
+    return _swept(sweep(pool.here, batch_size, judge))
 
 
 def race_target_density(
@@ -320,12 +330,8 @@ def race_target_density(
       >>> int(race_target_density(jax.random.key(0), pool, 4).path)
       1
     """
-    bound = density_bound(
-        pool.max_concentration,
-        jnp.min(pool.target),
-        jnp.max(pool.target),
-        above_one=above_one,
-    )
+    low, high = pool.target_range()
+    bound = density_bound(pool.max_concentration, low, high, above_one=above_one)
 
     def judge(task: Candidates, ids: Array) -> tuple[Array, Array]:
         del ids
@@ -363,19 +369,19 @@ def _race_rates(
     ids = jnp.maximum(arrived.task_ids, 0)
     num_found = jnp.where(arrived.exceeded, 0, arrived.num_found)
     found = _Found(arrived.task_ids, judge(pool.at(ids), ids)[1], num_found)
+    order = lax.iota(jnp.float32, ids.shape[0]) / np.float32(ids.shape[0])
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
-        block_ids = start + lax.iota(jnp.int32, size)
+        block_ids = pool.here.task_ids(start, size)
         log_rate, draws = judge(task, block_ids)
         scores = log_rate + gumbel_noise(noise_key(), block_ids)
-        order = lax.iota(jnp.float32, ids.shape[0]) / np.float32(ids.shape[0])
-        first = scores.at[found.place(start, size)]
+        first = scores.at[found.place(block_ids)]
         return first.set(_FIRST * (2 - order), mode="drop"), draws, task.eligible
 
     return _completed(
         batch_size,
         found,
         arrived.num_points,
-        lambda: sweep(pool.num_tasks, batch_size, score),
+        lambda: sweep(pool.here, batch_size, score),
     )

@@ -1,4 +1,4 @@
-"""What a selection knows of N tasks, whichever way the posterior is kept."""
+"""What a selection knows of N tasks, however and wherever the posterior is kept."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
+from bots_jax.shard import Cut, Shard
 from bots_jax.types import MaskSetting, Setting
-
-Cut = Callable[[Array], Array]
-"""Takes the tasks wanted out of an array whose first axis is N."""
 
 
 class Candidates(NamedTuple):
@@ -37,6 +35,8 @@ class Pool(NamedTuple):
       max_concentration: float32 scalar, at least alpha + beta of every task.
       target: float32 [] or [N], in [0, 1].
       eligible: bool [] or [N], True = may be chosen.
+      shard: which of the tasks are here; all by default. Where it is a block, arrays
+        [N] hold that block.
     """
 
     num_tasks: int
@@ -44,6 +44,12 @@ class Pool(NamedTuple):
     max_concentration: Array
     target: Setting
     eligible: MaskSetting
+    shard: Shard | None = None
+
+    @property
+    def here(self) -> Shard:
+        """Which of the tasks are here."""
+        return Shard(self.num_tasks) if self.shard is None else self.shard
 
     def _cut(self, cut: Cut) -> Candidates:
         setting = lambda x: x if x.ndim == 0 else cut(x)  # noqa: E731
@@ -52,11 +58,11 @@ class Pool(NamedTuple):
 
     def at(self, task_ids: Array) -> Candidates:
         """Looks tasks up; int32 [P] ids in [0, N)."""
-        return self._cut(lambda x: x.at[task_ids].get(mode="promise_in_bounds"))
+        return self._cut(self.here.at(task_ids))
 
     def block(self, start: Any, size: int) -> Candidates:
-        """Takes `size` tasks from `start` on; all of them without a copy."""
-        if size == self.num_tasks:
+        """Takes `size` tasks from row `start` on; all that are here without a copy."""
+        if size == self.here.size:
             return self._cut(lambda x: x)
         return self._cut(lambda x: lax.dynamic_slice_in_dim(x, start, size))
 
@@ -64,4 +70,10 @@ class Pool(NamedTuple):
         """Looks targets up, alone."""
         if self.target.ndim == 0:
             return jnp.broadcast_to(self.target, task_ids.shape)
-        return self.target.at[task_ids].get(mode="promise_in_bounds")
+        return self.here.at(task_ids)(self.target)
+
+    def target_range(self) -> tuple[Array, Array]:
+        """The smallest and the largest target of all tasks."""
+        if self.target.ndim == 0:
+            return self.target, self.target
+        return self.here.smallest(self.target), self.here.largest(self.target)

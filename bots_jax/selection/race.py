@@ -139,7 +139,7 @@ def race_nearest(
       (True, True)
     """
     words = counter_bits.key_words(key)
-    low, high = jnp.min(pool.target), jnp.max(pool.target)
+    low, high = pool.target_range()
     farthest = -jnp.expm1(-TIME_LIMIT) / 2
     bounded = functools.partial(
         density_bound, pool.max_concentration, above_one=above_one

@@ -8,7 +8,7 @@ Source: arXiv 2510.26374; official code in Trinity-RFT (`difficulty_estimator.py
 `selector.py`), from which the table in the README lists the deliberate differences.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,9 +31,10 @@ from bots_jax.posterior.lazy import (
 from bots_jax.posterior.recurrence import update_posterior
 from bots_jax.selection.choose import RACED_THEN_SWEPT
 from bots_jax.selection.pool import Pool
-from bots_jax.selectors.common import evidence_info
+from bots_jax.selectors.common import evidence_info, fit
 from bots_jax.selectors.engine import ENGINES, SELECTIONS, ChooseFn, Rule, make_plan
 from bots_jax.selectors.state import BotsState, counts_of, init_bots
+from bots_jax.shard import Shard
 from bots_jax.types import (
     EstimateFn,
     Evidence,
@@ -134,44 +135,103 @@ def bots(
             checks.check_callable(name, rule)
     if estimate is not None and score is not None:
         raise ValueError("estimate and score must not both be given, got both.")
-    plan = make_plan(
-        engine,
-        selection,
-        Rule(estimate, score, temperature),
-        num_tasks=num_tasks,
+    settings = _Settings(
         batch_size=batch_size,
         forgetting=forgetting,
+        pseudo_rollouts=implicit_weight * group_size,
+        capability_momentum=capability_momentum,
         target_success_prob=target_success_prob,
-        above_one=_is_at_least_one(prior_alpha) and _is_at_least_one(prior_beta),
+        prior_alpha=prior_alpha,
+        prior_beta=prior_beta,
+        eligible=eligible,
+        rule=Rule(estimate, score, temperature),
+        engine=engine,
+        selection=selection,
+    )
+    return _make_bots(settings, Shard(num_tasks))
+
+
+class _Settings(NamedTuple):
+    """What a BOTS selector was asked to be, checked."""
+
+    batch_size: int
+    forgetting: Any
+    pseudo_rollouts: Any
+    capability_momentum: Any
+    target_success_prob: Any
+    prior_alpha: Any
+    prior_beta: Any
+    eligible: Any
+    rule: Rule
+    engine: str
+    selection: str
+
+    def fitted(self, num_tasks: int) -> "_Settings":
+        """The same for another number of tasks."""
+        names = ("target_success_prob", "prior_alpha", "prior_beta", "eligible")
+        per_task = {name: fit(getattr(self, name), num_tasks) for name in names}
+        return self._replace(**per_task)
+
+
+def _make_bots(settings: _Settings, shard: Shard) -> TaskSelector:
+    num_tasks, forgetting = shard.num_tasks, settings.forgetting
+    above_one = _is_at_least_one(settings.prior_alpha)
+    plan = make_plan(
+        settings.engine,
+        settings.selection,
+        settings.rule,
+        num_tasks=num_tasks,
+        batch_size=settings.batch_size,
+        forgetting=forgetting,
+        target_success_prob=settings.target_success_prob,
+        above_one=above_one and _is_at_least_one(settings.prior_beta),
     )
     remembered = num_remembered(forgetting) if plan.is_lazy else None
+    settings = settings._replace(engine="lazy" if plan.is_lazy else "dense")
 
     def init(references: Any = None) -> BotsState:
         return init_bots(
             references,
             num_tasks,
-            prior_alpha,
-            prior_beta,
-            target_success_prob,
-            eligible,
+            settings.prior_alpha,
+            settings.prior_beta,
+            settings.target_success_prob,
+            settings.eligible,
             remembered,
         )
 
     def select(key: Array, state: BotsState) -> tuple[Array, SelectInfo]:
-        return select_bots(key, state, num_tasks, plan.choose)
+        return select_bots(key, state, shard, plan.choose)
 
     def update(state: BotsState, evidence: Evidence) -> tuple[BotsState, UpdateInfo]:
-        rows = collect_rows(evidence, num_tasks)
-        pseudo_rollouts = implicit_weight * group_size
         return update_bots(
-            state, rows, forgetting, pseudo_rollouts, capability_momentum
+            state,
+            collect_rows(evidence, num_tasks),
+            shard,
+            forgetting,
+            settings.pseudo_rollouts,
+            settings.capability_momentum,
         )
 
     def posterior(state: BotsState) -> tuple[Array, Array]:
         alpha, beta = counts_of(state, lambda x: x)
         return jnp.copy(alpha), jnp.copy(beta)
 
-    return TaskSelector(init, select, update, posterior, "bots", num_tasks, batch_size)
+    def remake(shard: Shard) -> TaskSelector:
+        checks.check_batch_fits(shard.num_tasks, settings.batch_size)
+        return _make_bots(settings.fitted(shard.num_tasks), shard)
+
+    return TaskSelector(
+        init=init,
+        select=select,
+        update=update,
+        posterior=posterior,
+        name="bots",
+        num_tasks=num_tasks,
+        batch_size=settings.batch_size,
+        forgetting=forgetting,
+        remake=remake,
+    )
 
 
 def _is_at_least_one(prior: Any) -> bool:
@@ -179,14 +239,17 @@ def _is_at_least_one(prior: Any) -> bool:
 
 
 def select_bots(
-    key: Array, state: BotsState, num_tasks: int, choose: ChooseFn
+    key: Array,
+    state: BotsState,
+    shard: Shard,
+    choose: ChooseFn,
 ) -> tuple[Array, SelectInfo]:
     """Chooses a batch.
 
     Args:
       key: consumed.
       state: left as it is.
-      num_tasks: N.
+      shard: which of the tasks are here.
       choose: (key, pool) -> batch, from `selection.choose`.
 
     Returns:
@@ -197,15 +260,16 @@ def select_bots(
       >>> from bots_jax.selection.choose import sweep_draws
       >>> state = init_bots(None, 3, 1.0, 1.0, 0.5, np.array([True, False, False]))
       >>> choose = functools.partial(sweep_draws, batch_size=1)
-      >>> select_bots(jax.random.key(0), state, 3, choose)[0]
+      >>> select_bots(jax.random.key(0), state, Shard(3), choose)[0]
       Array([0], dtype=int32)
     """
     pool = Pool(
-        num_tasks=num_tasks,
+        num_tasks=shard.num_tasks,
         counts=lambda cut: counts_of(state, cut),
         max_concentration=state.posterior.max_concentration,
         target=state.target_success_prob,
         eligible=state.eligible,
+        shard=shard,
     )
     task_ids, draws, path, num_points = choose(key, pool)
     filled = task_ids >= 0
@@ -227,6 +291,7 @@ def select_bots(
 def update_bots(
     state: BotsState,
     rows: Rows,
+    shard: Shard,
     forgetting: Any,
     pseudo_rollouts: Any,
     capability_momentum: Any,
@@ -239,6 +304,7 @@ def update_bots(
     Args:
       state: before the step.
       rows: the evidence, one row per task.
+      shard: which of the tasks are here.
       forgetting: in [0, 1].
       pseudo_rollouts: implicit_weight * group_size.
       capability_momentum: in [0, 1].
@@ -250,7 +316,7 @@ def update_bots(
       >>> from bots_jax.evidence import evidence_from_counts
       >>> state = init_bots(None, 2, 1.0, 1.0, 0.5, True)
       >>> rows = collect_rows(evidence_from_counts([1], [3], 4), 2)
-      >>> update_bots(state, rows, 0.1, 0.4, 0.9)[0].posterior.alpha
+      >>> update_bots(state, rows, Shard(2), 0.1, 0.4, 0.9)[0].posterior.alpha
       Array([1., 4.], dtype=float32)
     """
     plugin, old = state.plugin, state.posterior
@@ -258,10 +324,10 @@ def update_bots(
     weight = jnp.asarray(pseudo_rollouts, jnp.float32)
     predicted = said = None
     if plugin is not None:
+        at_rows = shard.at(rows.task_ids, "clip")
         if isinstance(old, LazyPosterior):
-            weak, strong = references_at(old, rows.task_ids)
+            weak, strong = references_at(old, at_rows)
         else:
-            at_rows = lambda x: x.at[rows.task_ids].get(mode="clip")  # noqa: E731
             weak, strong = (at_rows(x) for x in known_references(plugin))
         plugin, error = learn_capability(
             plugin, rows, weak, strong, capability_momentum
@@ -275,9 +341,9 @@ def update_bots(
         else:
             predicted = interpolate(*known_references(plugin), plugin.capability)
     if isinstance(old, LazyPosterior):
-        posterior = update_lazy_posterior(old, rows, said, forgetting, weight)
+        posterior = update_lazy_posterior(old, rows, said, forgetting, weight, shard)
     else:
-        posterior = update_posterior(old, rows, predicted, forgetting, weight)
+        posterior = update_posterior(old, rows, predicted, forgetting, weight, shard)
     new = state._replace(
         posterior=posterior, plugin=plugin, num_updates=state.num_updates + 1
     )

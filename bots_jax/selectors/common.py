@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 
 from bots_jax import checks
 from bots_jax.evidence.counts import Rows
+from bots_jax.fences import after, computed_apart
 from bots_jax.selection.top_k import count_eligible
 from bots_jax.types import State, TaskSelector, UpdateInfo
 
@@ -46,6 +50,20 @@ def evidence_info(rows: Rows, plugin_error: Array, capability: Array) -> UpdateI
     )
 
 
+def fit(setting: Any, num_tasks: int) -> Any:
+    """Cuts a setting given per task, or continues it with its first value.
+
+    Example:
+      >>> fit(0.5, 3), fit(np.array([7, 8]), 3)
+      (0.5, array([7, 8, 7]))
+    """
+    if np.ndim(setting) == 0 or len(setting) == num_tasks:
+        return setting
+    rows = np.asarray(setting)
+    more = np.broadcast_to(rows[:1], (max(0, num_tasks - len(rows)),))
+    return np.concatenate([rows[:num_tasks], more])
+
+
 def set_eligible(selector: TaskSelector, state: State, eligible: Any) -> State:
     """Changes which tasks may be chosen; beliefs about the others are kept.
 
@@ -74,6 +92,60 @@ def set_eligible(selector: TaskSelector, state: State, eligible: Any) -> State:
     """
     checks.check_eligible(eligible, selector.num_tasks, selector.batch_size)
     mask = jnp.array(eligible, bool, copy=True)
-    return state._replace(
-        eligible=mask, num_eligible=count_eligible(mask, selector.num_tasks)
-    )
+    changed = {
+        "eligible": mask,
+        "num_eligible": count_eligible(mask, selector.num_tasks),
+    }
+    if selector.placement.mesh is not None:
+        changed = selector.placement.put_state(changed, selector.num_tasks)
+    return state._replace(**changed)
+
+
+def mark_eligible(
+    selector: TaskSelector, state: State, task_ids: Array, eligible: Array
+) -> State:
+    """Changes whether a few tasks may be chosen, in O(B).
+
+    Args:
+      selector: the selector that the state belongs to.
+      state: with a mask [N], as `set_eligible` makes it.
+      task_ids: int32 [B], each task at most once; those outside [0, N) are left out.
+      eligible: bool [] or [B], True = may be chosen.
+
+    Returns:
+      State with the mask and its count changed.
+
+    Example:
+      >>> import bots_jax
+      >>> selector = bots_jax.uniform(num_tasks=3, batch_size=1)
+      >>> state = set_eligible(selector, selector.init(), np.ones(3, bool))
+      >>> ids = jnp.array([1, -1])
+      >>> mark_eligible(selector, state, ids, jnp.bool_(False)).eligible
+      Array([ True, False,  True], dtype=bool)
+    """
+    placement = selector.placement
+    shard = placement.shard(selector.num_tasks)
+
+    def mark(
+        mask: Array, count: Array, ids: Array, flags: Array
+    ) -> tuple[Array, Array]:
+        is_task = (ids >= 0) & (ids < shard.num_tasks)
+        ids = jnp.where(is_task, ids, shard.num_tasks)
+        before = computed_apart(ids, lambda: shard.at(ids, "clip")(mask) & is_task)
+        change = jnp.sum(flags & is_task, dtype=jnp.int32)
+        change -= jnp.sum(before, dtype=jnp.int32)
+        rows = after(shard.rows_of(ids), before.astype(jnp.int32))
+        return mask.at[rows].set(flags, mode="drop"), count + change
+
+    if placement.mesh is not None:
+        whole, rows = PartitionSpec(), PartitionSpec(placement.axis)
+        mark = jax.shard_map(
+            mark,
+            mesh=placement.mesh,
+            in_specs=(rows, whole, whole, whole),
+            out_specs=(rows, whole),
+            check_vma=False,
+        )
+    flags = jnp.broadcast_to(eligible, task_ids.shape)
+    mask, count = mark(state.eligible, state.num_eligible, task_ids, flags)
+    return state._replace(eligible=mask, num_eligible=count)

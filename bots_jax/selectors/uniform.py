@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Int32
 
-from bots_jax import checks
+from bots_jax import checks, counter_bits
 from bots_jax.evidence.counts import collect_rows
 from bots_jax.selection.gumbel import gumbel_noise
-from bots_jax.selection.top_k import count_eligible, select_top_k
-from bots_jax.selectors.common import evidence_info
+from bots_jax.selection.sweep import sweep
+from bots_jax.selection.top_k import count_eligible
+from bots_jax.selectors.common import evidence_info, fit
+from bots_jax.shard import Shard
 from bots_jax.types import Evidence, MaskSetting, SelectInfo, TaskSelector, UpdateInfo
 
 
@@ -57,7 +59,11 @@ def uniform(*, num_tasks: int, batch_size: int, eligible: Any = True) -> TaskSel
     batch_size = checks.check_count("batch_size", batch_size)
     checks.check_batch_fits(num_tasks, batch_size)
     checks.check_eligible(eligible, num_tasks, batch_size)
-    nothing = jnp.float32(jnp.nan)
+    return _make_uniform(batch_size, eligible, Shard(num_tasks))
+
+
+def _make_uniform(batch_size: int, eligible: Any, shard: Shard) -> TaskSelector:
+    num_tasks = shard.num_tasks
 
     def init(references: Any = None) -> UniformState:
         if references is not None:
@@ -67,8 +73,17 @@ def uniform(*, num_tasks: int, batch_size: int, eligible: Any = True) -> TaskSel
         return UniformState(mask, count, jnp.zeros((), jnp.int32))
 
     def select(key: Array, state: UniformState) -> tuple[Array, SelectInfo]:
-        noise = gumbel_noise(key, lax.iota(jnp.int32, num_tasks))
-        task_ids = select_top_k(noise, state.eligible, batch_size)
+        noise_key = counter_bits.shared(key)
+
+        def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+            ids, mask = shard.task_ids(start, size), state.eligible
+            if mask.ndim:
+                mask = lax.dynamic_slice_in_dim(mask, start, size)
+            noise = gumbel_noise(noise_key(), ids)
+            return noise, noise, mask
+
+        task_ids, _ = sweep(shard, batch_size, score)
+        nothing = jnp.float32(jnp.nan)
         return task_ids, SelectInfo(
             draw_mean=nothing,
             posterior_mean=nothing,
@@ -84,12 +99,25 @@ def uniform(*, num_tasks: int, batch_size: int, eligible: Any = True) -> TaskSel
     ) -> tuple[UniformState, UpdateInfo]:
         rows = collect_rows(evidence, num_tasks)
         new = state._replace(num_updates=state.num_updates + 1)
+        nothing = jnp.float32(jnp.nan)
         return new, evidence_info(rows, plugin_error=nothing, capability=nothing)
 
     def posterior(state: UniformState) -> tuple[Array, Array]:
         del state
-        return jnp.ones((num_tasks,), jnp.float32), jnp.ones((num_tasks,), jnp.float32)
+        one = lambda: jnp.ones((shard.size,), jnp.float32)  # noqa: E731
+        return one(), one()
+
+    def remake(shard: Shard) -> TaskSelector:
+        checks.check_batch_fits(shard.num_tasks, batch_size)
+        return _make_uniform(batch_size, fit(eligible, shard.num_tasks), shard)
 
     return TaskSelector(
-        init, select, update, posterior, "uniform", num_tasks, batch_size
+        init=init,
+        select=select,
+        update=update,
+        posterior=posterior,
+        name="uniform",
+        num_tasks=num_tasks,
+        batch_size=batch_size,
+        remake=remake,
     )

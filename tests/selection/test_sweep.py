@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bots_jax.selection import select_top_k, sweep
+from bots_jax.shard import Shard
 
 sweep_module = importlib.import_module("bots_jax.selection.sweep")
 SIZES = [(10, 3), (100, 7), (101, 101), (257, 40)]
@@ -27,7 +28,7 @@ def swept(scores, eligible, batch_size, block_size):
         cut = lambda x: jax.lax.dynamic_slice(x, (start,), (size,))  # noqa: E731
         return cut(scores), cut(scores) + 1, cut(eligible)
 
-    run = lambda: sweep(len(scores), batch_size, score, block_size)  # noqa: E731
+    run = lambda: sweep(Shard(len(scores)), batch_size, score, block_size)  # noqa: E731
     return jax.jit(run)()
 
 

@@ -162,9 +162,9 @@ def wrong_target(monkeypatch):
 
 
 def ineligible_last(monkeypatch):
-    honest = sweep_module.select_top_k
-    wrong = lambda s, e, b: honest(s, e & (jnp.arange(NUM_TASKS) > 0), b)  # noqa: E731
-    monkeypatch.setattr(sweep_module, "select_top_k", wrong)
+    honest = sweep_module.rankable
+    wrong = lambda s, e: honest(s, e & (jnp.arange(NUM_TASKS) > 0))  # noqa: E731
+    monkeypatch.setattr(sweep_module, "rankable", wrong)
 
 
 @pytest.mark.parametrize("bug", [wrong_sign, wrong_target, ineligible_last])
