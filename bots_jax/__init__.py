@@ -4,12 +4,14 @@ Importing starts no device and sets no configuration.
 """
 
 from bots_jax.beta import sample_beta
+from bots_jax.distributed import share_evidence
 from bots_jax.evidence import (
     check_evidence,
     empty_evidence,
     evidence_from_counts,
     evidence_from_rewards,
 )
+from bots_jax.host import Carried, TaskSampler
 from bots_jax.metrics import coverage, effective_task_ratio
 from bots_jax.selection import posterior_means, target_log_density, thompson_draws
 from bots_jax.selectors import (
@@ -20,6 +22,7 @@ from bots_jax.selectors import (
     set_posterior,
     uniform,
 )
+from bots_jax.sharding import shard_selector
 from bots_jax.step import make_step
 from bots_jax.types import (
     Evidence,
@@ -33,9 +36,11 @@ from bots_jax.version import __version__
 
 __all__ = [
     "BotsState",
+    "Carried",
     "Evidence",
     "SelectInfo",
     "StepInfo",
+    "TaskSampler",
     "TaskSelector",
     "UniformState",
     "UpdateInfo",
@@ -53,6 +58,8 @@ __all__ = [
     "sample_beta",
     "set_eligible",
     "set_posterior",
+    "shard_selector",
+    "share_evidence",
     "target_log_density",
     "thompson_draws",
     "uniform",

@@ -229,3 +229,20 @@ def check_eligible(eligible: Any, num_tasks: int, batch_size: int) -> None:
         raise ValueError(
             f"eligible must leave at least batch_size = {batch_size} tasks, got {left}."
         )
+
+
+def check_key(name: str, key: Any) -> None:
+    """Checks a typed key, one and not a batch of them.
+
+    Example:
+      >>> check_key("key", 0)
+      Traceback (most recent call last):
+      ValueError: key must be a typed key, such as jax.random.key(0), got 0.
+    """
+    is_key = hasattr(key, "dtype") and jax.numpy.issubdtype(
+        key.dtype, jax.dtypes.prng_key
+    )
+    if not is_key or key.shape != ():
+        raise ValueError(
+            f"{name} must be a typed key, such as jax.random.key(0), got {key!r:.60}."
+        )

@@ -40,7 +40,8 @@ def is_per_task(path: Any, leaf: Any) -> bool:
       >>> [path[-1].name for path, leaf in leaves if is_per_task(path, leaf)]
       ['alpha', 'beta']
     """
-    name = str(getattr(path[-1], "name", path[-1])) if path else ""
+    last = path[-1] if path else None
+    name = getattr(last, "name", getattr(last, "key", None))
     return name in PER_TASK and np.ndim(leaf) > 0
 
 
@@ -109,10 +110,11 @@ class Placement(NamedTuple):
 
         return jax.tree_util.tree_map_with_path(move, state)
 
-    def fetch_state(self, state: Any, num_tasks: int) -> Any:
-        """Copies a state to this host as NumPy arrays of N rows, without padding.
+    def fetch_state(self, state: Any, num_tasks: int, copy: bool = True) -> Any:
+        """Brings a state to this host as NumPy arrays of N rows, without padding.
 
-        Where several processes hold parts of it, all of them must call this.
+        Where several processes hold parts of it, all of them must call this. Without
+        a copy the arrays may be those of the device, and go when it is donated.
 
         Example:
           >>> state = Placement().put_state({"alpha": np.float32([1, 2])}, 2)
@@ -121,14 +123,14 @@ class Placement(NamedTuple):
         """
 
         def move(path: Any, leaf: Any) -> np.ndarray:
-            rows = fetch(leaf)
+            rows = fetch(leaf, copy)
             return rows[:num_tasks] if is_per_task(path, leaf) else rows
 
         return jax.tree_util.tree_map_with_path(move, state)
 
 
-def fetch(x: Any) -> np.ndarray:
-    """Copies an array to this host, wherever its parts lie.
+def fetch(x: Any, copy: bool = True) -> np.ndarray:
+    """Brings an array to this host, wherever its parts lie.
 
     Example:
       >>> fetch(jnp.arange(2))
@@ -140,4 +142,28 @@ def fetch(x: Any) -> np.ndarray:
         from jax.experimental import multihost_utils
 
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    return np.array(x)
+    return np.array(x) if copy else np.asarray(x)
+
+
+def check_state(state: Any, name: str, num_rows: int) -> None:
+    """Checks that a state is one that tasks can be marked in, of so many rows.
+
+    Raises:
+      ValueError: for another number of rows, or without a mask.
+
+    Example:
+      >>> check_state({}, "mine", 3)
+      Traceback (most recent call last):
+      ValueError: state must be one of selector 'mine', with eligible, got dict.
+    """
+    if not hasattr(state, "eligible") or not hasattr(state, "num_eligible"):
+        raise ValueError(
+            f"state must be one of selector {name!r}, with eligible, "
+            f"got {type(state).__name__}."
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if is_per_task(path, leaf) and leaf.shape[0] != num_rows:
+            raise ValueError(
+                f"state must be one of selector {name!r}, of {num_rows} rows, "
+                f"got {leaf.shape[0]} rows."
+            )
