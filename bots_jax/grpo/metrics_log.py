@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads a metrics file; a line that a kill cut short is left out.
+    """Reads a metrics file; a line that is damaged or cut short is left out.
 
     Example:
       >>> read_metrics(pathlib.Path("no-such-file"))
@@ -107,9 +107,11 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
     return rows

@@ -46,7 +46,7 @@ def read_run_config(directory: pathlib.Path) -> TrainConfig:
     """Reads the settings of a run.
 
     Raises:
-      ValueError: if the directory holds no run.
+      ValueError: if the directory holds no run, or its settings are damaged.
 
     Example:
       >>> read_run_config(pathlib.Path("no-such-run"))
@@ -57,8 +57,12 @@ def read_run_config(directory: pathlib.Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"no run at {directory}: {path} is not there.")
     try:
-        return from_dict(TrainConfig, json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        values = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as settings: {error}.") from None
+    try:
+        return from_dict(TrainConfig, values)
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as settings: {error}.") from None
 
 

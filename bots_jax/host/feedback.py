@@ -89,6 +89,8 @@ class Feedback:
 
     def add(self, observed: Observed) -> None:
         """Adds rows to what waits."""
+        if not len(observed.rows):
+            return
         pairs = zip(observed, _DTYPES, strict=True)
         owned = Observed(*(np.array(column, dtype) for column, dtype in pairs))
         self._waiting.append(owned)
@@ -118,14 +120,14 @@ class Feedback:
         """Forgets what waits for some rows."""
         kept = self.waiting()
         kept = kept.where(~np.isin(kept.rows, rows))
-        self._waiting = []
+        self._waiting, self._waiting_groups = [], set()
         self.add(kept)
 
     def move(self, where: np.ndarray) -> None:
         """Renames rows; what waits for a row that goes nowhere, -1, is dropped."""
         moved = self.waiting()
         moved = moved._replace(rows=where[moved.rows])
-        self._waiting = []
+        self._waiting, self._waiting_groups = [], set()
         self.add(moved.where(moved.rows >= 0))
 
     def take(self, step: int) -> Observed:

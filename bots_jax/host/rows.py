@@ -46,6 +46,8 @@ class TaskRows:
 
     def draw(self, rows: np.ndarray, step: int) -> None:
         """Marks rows as in flight."""
+        if not len(rows):
+            return
         self.in_flight[rows] = True
         self.drawn_at[rows] = step
         self._draws.append((step, rows))

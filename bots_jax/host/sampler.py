@@ -238,7 +238,8 @@ class SamplerCore:
             keep = ~too_late if self._undrawn == "apply" else ~(too_late | undrawn)
             repeated = np.zeros(len(keep), bool)
             if group_ids is not None:
-                repeated = keep & ~self._feedback.are_new(groups)
+                counted = np.where(keep, groups, np.uint64(NO_GROUP))
+                repeated = keep & ~self._feedback.are_new(counted)
                 keep &= ~repeated
             self._count(undrawn=undrawn, too_late=too_late, duplicates=repeated)
             self._count(observed=keep, late=keep & (steps < self._step))
