@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from bots_jax.checkpoint_files import Snapshot, read_step, sync_folder, write_step
@@ -53,7 +54,11 @@ def commit_step(directory: pathlib.Path, snapshot: Snapshot) -> None:
       ...     read_step(pathlib.Path(folder) / "3", 3).extra
       {'a': 1}
     """
-    checkpointer = ocp.Checkpointer(StepHandler())
+    me = jax.process_index()  # the snapshot is whole here: nobody else takes part
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"bots_{me}"
+    )
+    checkpointer = ocp.Checkpointer(StepHandler(), multiprocessing_options=alone)
     checkpointer.save(directory / str(snapshot.step), args=StepArgs(snapshot))
     sync_folder(directory)
     checkpointer.close()

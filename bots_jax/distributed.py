@@ -55,6 +55,12 @@ def _gather(x: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(x))
 
 
+def wait_for_all() -> None:
+    """Waits until every process is here."""
+    if jax.process_count() > 1:
+        _gather(np.zeros(1, np.int32))
+
+
 def gather_rows(columns: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     """Joins the rows of all processes, in order of processes; all must call it.
 

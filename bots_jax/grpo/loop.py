@@ -7,7 +7,6 @@ when a batch is used more than once.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +16,11 @@ import optax
 from flax import nnx
 
 import bots_jax
+from bots_jax.checkpoint_tree import Saved
 from bots_jax.grpo.advantages import group_relative_advantages
 from bots_jax.grpo.config import GrpoConfig, SelectorConfig, TrainConfig
 from bots_jax.grpo.data import RunData
+from bots_jax.grpo.devices import Devices
 from bots_jax.grpo.rollouts import SOLVED, Policy, pass_rates, reward, roll_out
 from bots_jax.grpo.train_step import (
     Batch,
@@ -42,9 +43,8 @@ class Trainer(NamedTuple):
       policy: structure, tokenizer and devices; its parameters are the starting ones,
         which `kl_coef` pulls towards.
       selector: the rule that chooses tasks.
-      key: of the run; each step folds its number in.
-      select: `select_for_step` of the selector, jitted.
-      update: `update_from_rewards` of the selector, jitted, with the state donated.
+      select_key: of the sampler that follows the rule.
+      generate_key: each step folds its number in.
       tx: the optimiser.
     """
 
@@ -52,9 +52,8 @@ class Trainer(NamedTuple):
     data: RunData
     policy: Policy
     selector: bots_jax.TaskSelector
-    key: jax.Array
-    select: Any
-    update: Any
+    select_key: jax.Array
+    generate_key: jax.Array
     tx: optax.GradientTransformation
 
 
@@ -63,16 +62,30 @@ class RunState(NamedTuple):
 
     Attributes:
       learner: the policy's parameters and the optimiser's state.
-      selector_state: the selector's.
+      sampler: chooses the tasks and learns from their rewards.
       visits: int32 [N], how often each task was chosen.
       num_rollouts, num_tokens: int64 scalars, generated so far.
     """
 
     learner: Learner
-    selector_state: Any
+    sampler: bots_jax.TaskSampler
     visits: np.ndarray
     num_rollouts: np.ndarray
     num_tokens: np.ndarray
+
+    def to_save(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Everything as arrays, and what is not an array."""
+        sampler = self.sampler.state_dict()
+        tree = {**self._asdict(), "sampler": sampler["arrays"]}
+        return tree, {"sampler": sampler["extra"]}
+
+    def restored(self, saved: Saved, devices: Devices) -> "RunState":
+        """What `to_save` gave, of a run with the same settings."""
+        sampler = {"arrays": saved.part("sampler"), "extra": saved.extra["sampler"]}
+        self.sampler.load_state_dict(sampler)
+        names = [name for name in self._fields if name != "sampler"]
+        found = {name: saved.tree(getattr(self, name), name) for name in names}
+        return self._replace(**found | {"learner": devices.copy(found["learner"])})
 
 
 def make_selector(
@@ -103,56 +116,17 @@ def make_selector(
     raise ValueError(f"selector must be one of {SELECTORS}, got {config.name!r}.")
 
 
-def select_for_step(selector: bots_jax.TaskSelector) -> Callable[..., Any]:
-    """Makes select(key, step, state) -> task_ids, info, key to generate with.
-
-    Example:
-      >>> selector = bots_jax.uniform(num_tasks=4, batch_size=2)
-      >>> select = select_for_step(selector)
-      >>> select(jax.random.key(0), 7, selector.init())[0].shape
-      (2,)
-    """
-
-    def select(
-        key: jax.Array, step: Any, state: Any
-    ) -> tuple[jax.Array, bots_jax.SelectInfo, jax.Array]:
-        select_key, generate_key = jax.random.split(jax.random.fold_in(key, step))
-        return *selector.select(select_key, state), generate_key
-
-    return select
-
-
-def update_from_rewards(selector: bots_jax.TaskSelector) -> Callable[..., Any]:
-    """Makes update(state, task_ids, rewards, mask) -> state, info: one compiled call.
-
-    Example:
-      >>> selector = bots_jax.uniform(num_tasks=4, batch_size=1)
-      >>> update = update_from_rewards(selector)
-      >>> rewards, mask = np.float32([[1, 0]]), np.ones((1, 2), bool)
-      >>> float(update(selector.init(), np.int32([2]), rewards, mask)[1].success_rate)
-      0.5
-    """
-
-    def update(
-        state: Any, task_ids: Any, rewards: Any, mask: Any
-    ) -> tuple[Any, bots_jax.UpdateInfo]:
-        evidence = bots_jax.evidence_from_rewards(task_ids, rewards, mask)
-        return selector.update(state, evidence)
-
-    return update
-
-
 def make_trainer(config: TrainConfig, data: RunData, policy: Policy) -> Trainer:
-    """Bundles what stays the same over a run, its functions jitted."""
+    """Bundles what stays the same over a run."""
     selector = make_selector(config.selector, config.grpo, len(data.train.pool))
+    select_key, generate_key = jax.random.split(jax.random.key(config.seed))
     return Trainer(
         config=config,
         data=data,
         policy=policy,
         selector=selector,
-        key=jax.random.key(config.seed),
-        select=jax.jit(select_for_step(selector)),
-        update=jax.jit(update_from_rewards(selector), donate_argnums=0),
+        select_key=select_key,
+        generate_key=generate_key,
         tx=make_grpo_optimizer(config.grpo),
     )
 
@@ -161,9 +135,11 @@ def start_state(trainer: Trainer, references: np.ndarray) -> RunState:
     """Builds the state before the first step."""
     params = jax.tree.map(jnp.copy, trainer.policy.params)
     learner = trainer.policy.devices.copy(Learner(params, trainer.tx.init(params)))
+    selector = trainer.selector
+    state = selector.init(references)
     return RunState(
         learner=learner,
-        selector_state=trainer.selector.init(references),
+        sampler=bots_jax.TaskSampler(selector, trainer.select_key, state),
         visits=np.zeros(len(trainer.data.train.pool), np.int32),
         num_rollouts=np.zeros((), np.int64),
         num_tokens=np.zeros((), np.int64),
@@ -198,7 +174,7 @@ def grpo_step(
 
     Args:
       trainer: what stays the same.
-      state: what changes; its arrays on the devices are donated.
+      state: what changes; its arrays on the devices are donated, its sampler moves on.
       step: from 0; decides the random numbers of the step.
 
     Returns:
@@ -207,14 +183,12 @@ def grpo_step(
     config, tasks, watch = trainer.config.grpo, trainer.data.train, Stopwatch()
 
     # Select: which tasks the model is ready for.
-    task_ids, select_info, generate_key = trainer.select(
-        trainer.key, np.int32(step), state.selector_state
-    )
-    task_ids = np.asarray(task_ids)
+    task_ids = state.sampler.select()
     watch.lap("select")
 
     # Generate: G rollouts of each.
     policy = trainer.policy._replace(params=state.learner.params)
+    generate_key = jax.random.fold_in(trainer.generate_key, step)
     prompt_ids, completions = roll_out(
         policy, tasks, task_ids, config.group_size, generate_key, config.temperature
     )
@@ -237,10 +211,9 @@ def grpo_step(
     watch.lap("learn")
 
     # Update the selector: what the rewards say about these tasks and the others.
-    selector_state, update_info = trainer.update(
-        state.selector_state, task_ids, rewards, scored
-    )
-    jax.block_until_ready(selector_state)
+    state.sampler.observe(task_ids, rewards, mask=scored)
+    state.sampler.advance()
+    chosen = state.sampler.metrics()
     watch.lap("update")
 
     # Log.
@@ -249,14 +222,13 @@ def grpo_step(
     visits[task_ids] += 1
     new = RunState(
         learner=learner,
-        selector_state=selector_state,
+        sampler=state.sampler,
         visits=visits,
         num_rollouts=state.num_rollouts + rewards.size,
         num_tokens=state.num_tokens + num_tokens,
     )
-    info = bots_jax.StepInfo(update_info, select_info)
     row = {"step": step, **step_scalars(rewards, num_tokens, learn_info, new)}
-    row.update(bots_jax.flatten_info(info))
+    row.update(chosen)
     row.update({f"seconds/{name}": value for name, value in watch.seconds.items()})
     row["picked/task_ids"] = task_ids.tolist()
     row["picked/solved"] = solved_rates(rewards)[0].tolist()

@@ -76,8 +76,8 @@ def measure_beliefs(trainer: Trainer, state: RunState) -> tuple[np.ndarray, np.n
     count = min(config.calibration_tasks, len(pool))
     rng = np.random.default_rng([trainer.config.seed, 7])
     sample = np.sort(rng.choice(len(pool), count, replace=False))
-    alpha, beta = trainer.selector.posterior(state.selector_state)
-    believed = (np.asarray(alpha) / (np.asarray(alpha) + np.asarray(beta)))[sample]
+    alpha, beta = state.sampler.posterior(sample)
+    believed = alpha / (alpha + beta)
     measured = pass_rates(
         trainer.policy._replace(params=state.learner.params),
         trainer.data.train,

@@ -6,10 +6,10 @@ import zlib
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bots_jax.checkpoint import Checkpoints
+from bots_jax.directory_lock import DirectoryLock
 from bots_jax.grpo.config import TrainConfig
 from bots_jax.grpo.config_checks import check_config
 from bots_jax.grpo.data import RunData, load_data
@@ -72,8 +72,16 @@ def train(
 
     Raises:
       ValueError: for settings that do not fit together, or files of another run.
+      BlockingIOError: naming the other writer, if the run is going on.
       OSError: with one sentence, if the disk is full.
     """
+    with DirectoryLock(directory / "writer.lock"):
+        return _train(config, directory, options)
+
+
+def _train(
+    config: TrainConfig, directory: pathlib.Path, options: RunOptions
+) -> dict[str, float]:
     started = time.monotonic()
     check_config(config)
     devices = Devices()
@@ -172,34 +180,27 @@ def optimise(
     """
     config = trainer.config
     fingerprint = run_fingerprint(config, trainer.data.train.pool.fingerprint)
-    checkpoints = Checkpoints(
-        directory / "checkpoints", fingerprint, config.keep_checkpoints
-    )
-    state = start_state(trainer, references)
-    found = checkpoints.restore_latest(state)
-    first = 0
-    if found is not None:
-        first, state = found
-        state = state._replace(
-            learner=trainer.policy.devices.copy(state.learner),
-            selector_state=jax.tree.map(jnp.asarray, state.selector_state),
-        )
+    folder, keep = directory / "checkpoints", config.keep_checkpoints
     events = directory / "tensorboard" if options.tensorboard else None
-    last = config.grpo.num_steps
-    with MetricsLog(directory / "metrics.jsonl", first, events) as log:
-        with Phase("GRPO", last, first, options.quiet) as phase:
-            for step in range(first, last):
-                held_out = {}
-                if step % config.evaluation.every == 0:
-                    held_out = evaluate(trainer, state.learner.params)
-                state, row = grpo_step(trainer, state, step)
-                log.write(row | held_out)
-                done = step + 1
-                if done % config.checkpoint_every == 0 or done == last:
-                    checkpoints.save(done, state)
-                shown = {"effective": row["effective_task_ratio"]}
-                phase.advance(reward=row["reward"], **shown)
-        if not log.rows or log.rows[-1]["step"] != last:
-            log.write({"step": last, **evaluate(trainer, state.learner.params)})
-    checkpoints.close()
+    last, first = config.grpo.num_steps, 0
+    state = start_state(trainer, references)
+    with Checkpoints(folder, fingerprint, keep) as checkpoints:
+        found = checkpoints.read_latest()
+        if found is not None:
+            first, state = found.step, state.restored(found, trainer.policy.devices)
+        with MetricsLog(directory / "metrics.jsonl", first, events) as log:
+            with Phase("GRPO", last, first, options.quiet) as phase:
+                for step in range(first, last):
+                    held_out = {}
+                    if step % config.evaluation.every == 0:
+                        held_out = evaluate(trainer, state.learner.params)
+                    state, row = grpo_step(trainer, state, step)
+                    log.write(row | held_out)
+                    done = step + 1
+                    if done % config.checkpoint_every == 0 or done == last:
+                        checkpoints.save(done, *state.to_save())
+                    shown = {"effective": row["effective_task_ratio"]}
+                    phase.advance(reward=row["reward"], **shown)
+            if not log.rows or log.rows[-1]["step"] != last:
+                log.write({"step": last, **evaluate(trainer, state.learner.params)})
     return state, log.rows

@@ -59,25 +59,24 @@ def warm_up(
     """
     tx = make_warmup_optimizer(config.learning_rate, num_steps)
     start = Learner(jax.tree.map(jax.numpy.copy, params), tx.init(params))
-    checkpoints = Checkpoints(directory, fingerprint, keep=1)
-    found = checkpoints.restore_latest(start)
-    first, learner = found if found is not None else (0, start)
-    learner = devices.copy(learner)
-    with Phase(name, num_steps, first, quiet) as phase:
-        for step in range(first, num_steps):
-            rng = np.random.default_rng([*seed, step])
-            batch = demonstrations.sample(rng, config.batch_size)
-            learner, info = learn_from_demonstrations(
-                model,
-                learner,
-                *devices.split((batch.prompt_ids, batch.answer_ids)),
-                tx=tx,
-                pad_id=CharTokenizer.pad_id,
-            )
-            done = step + 1
-            if done % config.checkpoint_every == 0 or done == num_steps:
-                checkpoints.save(done, learner)
-            if done % 10 == 0 or done == num_steps:
-                phase.advance(done - phase.done, loss=float(info.loss))
-    checkpoints.close()
+    with Checkpoints(directory, fingerprint, keep=1) as checkpoints:
+        found = checkpoints.restore_latest(start)
+        first, learner = found if found is not None else (0, start)
+        learner = devices.copy(learner)
+        with Phase(name, num_steps, first, quiet) as phase:
+            for step in range(first, num_steps):
+                rng = np.random.default_rng([*seed, step])
+                batch = demonstrations.sample(rng, config.batch_size)
+                learner, info = learn_from_demonstrations(
+                    model,
+                    learner,
+                    *devices.split((batch.prompt_ids, batch.answer_ids)),
+                    tx=tx,
+                    pad_id=CharTokenizer.pad_id,
+                )
+                done = step + 1
+                if done % config.checkpoint_every == 0 or done == num_steps:
+                    checkpoints.save(done, learner)
+                if done % 10 == 0 or done == num_steps:
+                    phase.advance(done - phase.done, loss=float(info.loss))
     return learner.params

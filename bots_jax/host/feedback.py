@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bots_jax import checks
+from bots_jax.host.keys import check_listed
 
 NO_GROUP = 0
 """In place of the hash of a group."""
@@ -218,9 +219,15 @@ def count_rewards(
       >>> count_rewards(5, [1.0, 0.5], None)[1]
       array([1.5])
     """
-    is_one = isinstance(task_ids, str) or np.ndim(task_ids) == 0
+    is_one = isinstance(task_ids, str) or not hasattr(task_ids, "__len__")
+    is_one = is_one or getattr(task_ids, "ndim", 1) == 0
     keys = [task_ids] if is_one else task_ids
-    values = rewards if hasattr(rewards, "dtype") else np.asarray(rewards)
+    try:
+        values = rewards if hasattr(rewards, "dtype") else np.asarray(rewards)
+    except ValueError:
+        raise ValueError(
+            "rewards must have as many rollouts in each row; mask leaves some out."
+        ) from None
     checks.check_dtype(
         "rewards", values, (np.floating, np.integer, np.bool_), "real numbers"
     )
@@ -257,6 +264,7 @@ def hash_groups(group_ids: Any, num_rows: int) -> np.ndarray:
       (False, True)
     """
     listed = [group_ids] if isinstance(group_ids, (str, int, np.integer)) else group_ids
+    check_listed("group_ids", listed)
     if len(listed) != num_rows:
         raise ValueError(f"group_ids must name {num_rows} rows, got {len(listed)}.")
     return np.array([_hash_group(group) for group in listed], np.uint64)

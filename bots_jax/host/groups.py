@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bots_jax.host.keys import check_listed
+
 MAX_START = 64.0
 """Largest concentration that a group gives; new tasks must stay open to evidence."""
 
@@ -19,6 +21,7 @@ class Groups:
 
     def __init__(self, num_tasks: int, labels: Sequence[Any] | np.ndarray):
         """Takes the labels, strings or integers, of rows 0 to N - 1."""
+        check_listed("groups", labels)
         if len(labels) != num_tasks:
             raise ValueError(f"groups must label {num_tasks} tasks, got {len(labels)}.")
         self.labels = np.array([str(label) for label in labels], object)

@@ -8,6 +8,7 @@ import numpy as np
 from bots_jax import checks
 from bots_jax.host.carry import Start, at_rows, carry
 from bots_jax.host.groups import Belief, group_belief
+from bots_jax.host.keys import check_listed
 from bots_jax.host.sampler import SamplerCore
 from bots_jax.placement import fetch
 from bots_jax.shard import Shard
@@ -128,6 +129,7 @@ class GrowingSampler(SamplerCore):
         if self._keys.has_names:
             if task_keys is None or num_tasks is not None:
                 raise ValueError("add_tasks needs task_keys, and no num_tasks, here.")
+            check_listed("task_keys", task_keys)
             return checks.check_count("the number of task_keys", len(task_keys))
         if task_keys is not None or num_tasks is None:
             raise ValueError(
@@ -141,6 +143,8 @@ class GrowingSampler(SamplerCore):
             raise ValueError(
                 f"{name} {what} the pool's tasks have {'' if wanted else 'no '}{name}."
             )
+        if wanted and np.ndim(given) == 0:
+            raise ValueError(f"{name} must be of {number} tasks, got {given!r:.60}.")
         if wanted and len(given) != number:
             raise ValueError(f"{name} must be of {number} tasks, got {len(given)}.")
 
@@ -160,7 +164,7 @@ class GrowingSampler(SamplerCore):
         if groups is None or not hasattr(self._state, "posterior"):
             return start
         assert self._groups is not None
-        alpha, beta = map(fetch, self._selector.posterior(self.state))
+        alpha, beta = map(fetch, self._programs.posterior(self.state))
         posterior = self._state.posterior
         own = {"prior_alpha": posterior.prior_alpha, "prior_beta": posterior.prior_beta}
         placement, num_tasks = self._selector.placement, self._selector.num_tasks

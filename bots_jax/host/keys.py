@@ -58,15 +58,24 @@ class TaskKeys:
         Raises:
           ValueError: for keys of another kind than those of the tasks.
         """
-        if self._row_of is None:
-            ids = np.asarray(keys)
+        check_listed("task_ids", keys)
+        if self._keys is None or self._row_of is None:
+            try:
+                ids = np.asarray(keys)
+            except ValueError:  # lists of several lengths
+                ids = np.empty((0, 0))
+            check_listed("task_ids", ids)
             if ids.dtype.kind not in "iu" and ids.size:
-                raise ValueError(
-                    f"task_ids must be integers, got {_shown(ids.reshape(-1)[0])}."
-                )
+                raise ValueError(f"task_ids must be integers, got {_shown(ids[0])}.")
             is_row = (ids >= 0) & (ids < self._num_rows)
             return np.where(is_row, ids, ABSENT).astype(np.int32)
         names = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
+        if self._keys.dtype.kind == "i":  # 1.0 and True would be found as 1
+            for place, name in enumerate(names):
+                if isinstance(name, (bool, np.bool_, float, np.floating)):
+                    raise ValueError(
+                        f"task_ids must be integers, got {name} at index {place}."
+                    )
         find = self._row_of.get
         try:
             rows = [find(name, ABSENT) for name in names]
@@ -161,10 +170,26 @@ def set_fingerprint(hashes: np.ndarray, has_names: bool) -> str:
     return hashlib.sha256(kind.encode() + body).hexdigest()[:16]
 
 
+def check_listed(name: str, given: Any) -> None:
+    """Refuses what is not a list or an array of one dimension.
+
+    Example:
+      >>> check_listed("groups", "gsm8k")
+      Traceback (most recent call last):
+      ValueError: groups must be a list or an array [n], got 'gsm8k'.
+    """
+    is_one = isinstance(given, (str, bytes)) or not hasattr(given, "__len__")
+    if is_one or getattr(given, "ndim", 1) != 1:
+        shape = getattr(given, "shape", None)
+        got = _shown(given) if shape is None else f"shape {shape}"
+        raise ValueError(f"{name} must be a list or an array [n], got {got}.")
+
+
 def _checked(keys: Any) -> np.ndarray:
+    check_listed("task_keys", keys)
     given = keys if isinstance(keys, np.ndarray) else np.array(list(keys), object)
     if given.ndim != 1:
-        raise ValueError(f"task_keys must have shape (tasks,), got {given.shape}.")
+        raise ValueError(f"task_keys must have shape (n,), got {given.shape}.")
     if given.dtype.kind in "iu":
         return given.astype(np.int64) if given.dtype.kind == "i" else _as_int64(given)
     names = given.tolist()
@@ -204,4 +229,4 @@ def _index(keys: np.ndarray) -> dict[Any, int]:
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r:.60}"
+    return f"{value.item() if isinstance(value, np.generic) else value!r:.60}"

@@ -22,11 +22,13 @@ class Programs(NamedTuple):
       draw: (state, key, numbers) -> state, task ids, info.
       learn: (state, rows) -> state, info.
       learn_and_draw: (state, rows, key, numbers) -> state, info, task ids, info.
+      posterior: state -> alpha, beta; the state stays.
     """
 
     draw: Callable[..., tuple[State, Array, SelectInfo]]
     learn: Callable[..., tuple[State, UpdateInfo]]
     learn_and_draw: Callable[..., tuple[State, UpdateInfo, Array, SelectInfo]]
+    posterior: Callable[[State], tuple[Array, Array]]
 
 
 class StepRows(NamedTuple):
@@ -134,4 +136,5 @@ def make_programs(selector: TaskSelector) -> Programs:
         draw=draw,
         learn=jax.jit(learn, donate_argnums=0),
         learn_and_draw=jax.jit(learn_and_pick, donate_argnums=0),
+        posterior=jax.jit(selector.posterior),
     )

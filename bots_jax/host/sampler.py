@@ -341,7 +341,7 @@ class SamplerCore:
                 rows = np.flatnonzero(self._rows.exists)
             else:
                 rows = self.rows_of(task_ids)
-            alpha, beta = self._selector.posterior(self.state)
+            alpha, beta = self._programs.posterior(self.state)
             return fetch(alpha)[rows], fetch(beta)[rows]
 
     def task_ids(self) -> np.ndarray:

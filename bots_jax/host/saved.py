@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from bots_jax import checks
+from bots_jax.checkpoint_format import KEY_SHAPES
 from bots_jax.host.feedback import Observed
+from bots_jax.host.keys import set_fingerprint
 from bots_jax.host.sampler import COUNTERS
 
 FORMAT = 1
@@ -77,6 +79,9 @@ def checked(saved: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     counters = extra["counters"]
     if not all(isinstance(counters.get(name), int) for name in COUNTERS):
         raise ValueError(f"{wrong}: its counters are {counters!r:.60}.")
+    labels = extra.get("groups", [])
+    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        raise ValueError(f"{wrong}: groups is {labels!r:.40}.")
     _check_arrays(arrays, extra, wrong)
     return arrays, extra
 
@@ -96,10 +101,30 @@ def _check_arrays(arrays: dict[str, Any], extra: dict[str, Any], wrong: str) -> 
         found = [len(arrays[name]) for name in names]
         if len(set(found)) > 1 or (names[0] == "rows/exists" and found[0] != capacity):
             raise ValueError(f"{wrong}: arrays {names} have lengths {found}.")
-    for name in ("rows/drawn", "feedback/rows"):
+    most = {
+        "rows/drawn": capacity - 1,
+        "rows/drawn_at": extra["step"],
+        "feedback/rows": capacity - 1,
+        "feedback/drawn_at": extra["step"],
+        "feedback/successes": np.finfo(np.float32).max,
+        "feedback/failures": np.finfo(np.float32).max,
+        "feedback/seen_at": extra["step"],
+    }
+    for name, limit in most.items():
         array = arrays[name]
-        if len(array) and not (0 <= array.min() and array.max() < capacity):
-            raise ValueError(f"{wrong}: {name} leave [0, {capacity}).")
+        if len(array) and not (0 <= array.min() and array.max() <= limit):
+            raise ValueError(f"{wrong}: {name} leave [0, {limit}].")
+    exists = np.flatnonzero(arrays["rows/exists"])
+    if not exists[-1:].max(initial=-1) < extra["num_rows"] <= capacity:
+        raise ValueError(f"{wrong}: num_rows is {extra['num_rows']}.")
+    labelled = len(extra.get("groups", exists))
+    if not len(exists) <= labelled <= capacity:
+        raise ValueError(f"{wrong}: groups label {labelled} rows.")
+    hashes = arrays["keys"][exists] if "keys" in arrays else exists
+    if set_fingerprint(hashes, "keys" in arrays) != extra["task_set"]:
+        raise ValueError(f"{wrong}: task_set is not the hash of its tasks.")
     key = arrays.get("key")
     if not isinstance(key, np.ndarray) or key.dtype != np.uint32:
         raise ValueError(f"{wrong}: array 'key' is {type(key).__name__}.")
+    if KEY_SHAPES.get(extra["key_impl"]) != key.shape:
+        raise ValueError(f"{wrong}: array 'key' has shape {key.shape}.")

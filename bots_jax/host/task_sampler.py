@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bots_jax import distributed
 from bots_jax.checkpoint import Checkpoints
 from bots_jax.checkpoint_tree import Saved, to_host
 from bots_jax.host.carry import Carried, Start, carry, same_kind
@@ -139,12 +140,17 @@ class TaskSampler(GrowingSampler):
         """
         with self._lock:
             saved = self._snapshot(copy=False)
-            if jax.process_index() != 0:
-                return
-            checkpoints = self._opened(pathlib.Path(directory).absolute(), keep)
-            checkpoints.save(self._step, saved["arrays"], saved["extra"])
-        if wait:
-            checkpoints.wait()
+            spans = distributed.spans_processes(self._selector.placement.mesh)
+            try:
+                if not spans or jax.process_index() == 0:
+                    place = pathlib.Path(directory).absolute()
+                    checkpoints = self._opened(place, keep)
+                    checkpoints.save(self._step, saved["arrays"], saved["extra"])
+                    if wait:
+                        checkpoints.wait()
+            finally:
+                if spans and wait:
+                    distributed.wait_for_all()
 
     def _opened(self, directory: pathlib.Path, keep: int | None) -> Checkpoints:
         if self._checkpoints is None or self._saves_to != (directory, keep):

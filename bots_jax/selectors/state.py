@@ -154,7 +154,10 @@ def set_posterior(
         if not checks.is_traced(counts) and not checks.is_traced(prior):
             low = float(np.min(prior)) if np.ndim(prior) == 0 else 0.0
             checks.check_in_range(name, counts, low, MAX_CONCENTRATION)
-        own.append(jnp.fmax(jnp.array(counts, jnp.float32), prior))
+        counts = jnp.asarray(counts, jnp.float32)
+        if selector.placement.mesh is not None:
+            counts = selector.placement.put(counts, selector.num_tasks)
+        own.append(jnp.fmax(counts, prior))
     largest = jnp.max(own[0] + own[1])
     if isinstance(posterior, LazyPosterior):
         new = lazy_from_counts(posterior, *own)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bots_jax.cli import main
+from bots_jax.directory_lock import DirectoryLock
 from tests.grpo.tiny import (
     REPOSITORY,
     arguments,
@@ -78,7 +79,8 @@ def is_whole(path: pathlib.Path) -> bool:
 
 
 def half_written(directory: pathlib.Path) -> list[pathlib.Path]:
-    return [path for path in directory.iterdir() if not is_whole(path)]
+    others = [path for path in directory.iterdir() if not is_whole(path)]
+    return [path for path in others if path.name != "writer.lock"]
 
 
 def test_resuming_a_finished_run_changes_nothing(finished_run, trainer, tmp_path):
@@ -127,18 +129,49 @@ def test_killed_before_each_file(path, finished_run, trainer, tmp_path):
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_twenty_kills_in_a_row_at_random_moments(seed, finished_run, trainer, tmp_path):
+    directory = tmp_path / "killed"
+    rng = np.random.default_rng(seed)
+    command = [*arguments(), "--run-dir", str(directory)]
+    for _ in range(20):
+        process = start(*command)
+        try:
+            assert process.wait(rng.uniform(1.5, 9)) == 0  # it may have come to its end
+        except subprocess.TimeoutExpired:
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+        if (directory / "config.json").exists():
+            command = ["--resume", str(directory), "--quiet"]
+    assert main(["train", "--quiet", "--resume", str(directory)]) == 0
+    assert_equal_runs(directory, finished_run, trainer)
+
+
+def start(*command: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bots_jax.cli", "train", *command],
+        env=environment(),
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_two_trainers_of_one_run_are_refused(finished_run, tmp_path, capsys):
+    directory = tmp_path / "busy"
+    shutil.copytree(finished_run.directory, directory)
+    with DirectoryLock(directory / "writer.lock"):
+        assert main(["train", "--quiet", "--resume", str(directory)]) == 1
+    said = capsys.readouterr().err
+    assert str(directory) in said and len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("lines", [1, 2, 3, 5, 6])
 def test_killed_from_outside_when_so_many_lines_are_written(
     lines, finished_run, trainer, tmp_path
 ):
     directory = tmp_path / "killed"
-    command = ["train", *arguments(), "--run-dir", str(directory)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bots_jax.cli", *command],
-        env=environment(),
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-    )
+    process = start(*arguments(), "--run-dir", str(directory))
     metrics = directory / "metrics.jsonl"
     while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, "the run ended before it could be killed"

@@ -123,9 +123,9 @@ def test_a_step_survives_scorers_that_fail(trainer: Trainer):
 
     data = trainer.data._replace(train=scored_by(trainer.data.train, rule))
     state = start_state(trainer, np.full((200, 2), 0.5, np.float32))
-    before = np.asarray(trainer.selector.posterior(state.selector_state))
+    before = np.asarray(state.sampler.posterior())
     state, row = grpo_step(trainer._replace(data=data), state, 0)
-    after = np.asarray(trainer.selector.posterior(state.selector_state))
+    after = np.asarray(state.sampler.posterior())
     ids = row["picked/task_ids"]
     assert row["unscored"] == 4 + 7 * 2
     assert (row["reward"], row["solved"]) == (0.5, 7 * 0.5 / 8)

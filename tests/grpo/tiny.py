@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import jax
-import numpy as np
 
 from bots_jax.checkpoint import Checkpoints
 from bots_jax.grpo.config import (
@@ -115,15 +114,10 @@ def read_summary(directory: pathlib.Path) -> dict[str, Any]:
 
 
 def last_checkpoint(directory: pathlib.Path, trainer: Any) -> Any:
-    """Reads the state that a finished run has left."""
-    from bots_jax.grpo.loop import start_state
-
+    """Reads the step and the arrays that a finished run has left."""
     fingerprint = run_fingerprint(
         read_run_config(directory), trainer.data.train.pool.fingerprint
     )
-    checkpoints = Checkpoints(directory / "checkpoints", fingerprint)
-    references = np.zeros((len(trainer.data.train.pool), 2), np.float32)
-    found = checkpoints.restore_latest(start_state(trainer, references))
-    checkpoints.close()
+    found = Checkpoints(directory / "checkpoints", fingerprint).read_latest()
     assert found is not None
-    return found
+    return found.step, found.arrays
