@@ -27,12 +27,13 @@ from .cells import (
     times,
 )
 from .losses import losses
+from .state_tables import checkpoint_table, host_table, loop_table
 from .targets import evaluate, target_table
 
 README = machine.ROOT / "benchmarks" / "README.md"
 BEGIN = "<!-- tables: begin (python -m benchmarks.tables) -->"
 END = "<!-- tables: end -->"
-FILES = ("step", "update", "sampler", "memory", "regimes")
+FILES = ("step", "update", "sampler", "memory", "regimes", "host", "checkpoint")
 
 _STEPS = (
     ours.LAZY_RACE,
@@ -220,6 +221,19 @@ def sections(
     if "regimes" in records:
         table = regime_table(records["regimes"]["rows"])
         yield "The race beside the sweep", "regimes", table
+    if "host" in records:
+        table = host_table(records["host"]["rows"])
+        yield "TaskSampler beside the bare step", "host", table
+    if "checkpoint" in records:
+        rows = records["checkpoint"]["rows"]
+        yield (
+            "Checkpoints, every byte on the disk",
+            "checkpoint",
+            checkpoint_table(rows),
+        )
+        loops = loop_table(rows)
+        if loops.body:
+            yield "A loop of steps, and a save in it", "checkpoint", loops
 
 
 def render(results: Path) -> str:

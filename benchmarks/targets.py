@@ -7,7 +7,7 @@ code. Targets of a GPU are shown only for results from one.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import official, ours, plain_jax, sampler, update
+from . import checkpoint, host, official, ours, plain_jax, sampler, update
 from .cells import Row, Table, find, median, number, our_choice, ratio
 
 Records = Mapping[str, dict[str, Any]]
@@ -214,6 +214,44 @@ def all_targets(backend: str) -> list[Target]:
     return found
 
 
+def _times(name: str, field: str, **case: Any) -> Callable[[Records], float | None]:
+    def measure(records: Records) -> float | None:
+        row = find(_rows(records, name), **case)
+        return None if row is None else row.get(field)
+
+    return measure
+
+
+def state_targets() -> list[Target]:
+    """Lists the targets of what lives on the host and on disk."""
+    host_case = {"candidate": host.HOST, "num_tasks": 10**6, "batch_size": 256}
+    save = {"candidate": checkpoint.SAVE, "num_tasks": 10**7}
+    loop = {"candidate": checkpoint.LOOP_SAVING, "num_tasks": 10**7}
+    return [
+        Target(
+            "TaskSampler over the bare step, N = 10^6, B = 256",
+            1.5,
+            "x",
+            True,
+            _times("host", "times_bare", **host_case),
+        ),
+        Target(
+            "saving 10^7 tasks over np.save of the same bytes",
+            2,
+            "x",
+            True,
+            _times("checkpoint", "times_numpy", **save),
+        ),
+        Target(
+            "10 s of steps at 10^7 tasks, with a save in the background over without",
+            1.05,
+            "x",
+            True,
+            _times("checkpoint", "times_loop", **loop),
+        ),
+    ]
+
+
 def evaluate(records: Records) -> list[Row]:
     """Compares a run with the targets.
 
@@ -226,7 +264,10 @@ def evaluate(records: Records) -> list[Row]:
     machines = [record["machine"] for record in records.values()]
     backend = machines[0].get("backend", "cpu") if machines else "cpu"
     found = []
-    for target in all_targets(backend):
+    wanted = all_targets(backend)
+    if "host" in records or "checkpoint" in records:
+        wanted += state_targets()
+    for target in wanted:
         measured = target.measure(records)
         found.append(
             {

@@ -33,7 +33,7 @@ def run_on_eight_devices(*arguments: str) -> str:
 def test_on_eight_devices():
     said = run_on_eight_devices("-m", "not nightly")
     passed = re.search(r"(\d+) passed", said)
-    assert passed and int(passed[1]) >= 40 and "skipped" not in said
+    assert passed and int(passed[1]) >= 35 and "skipped" not in said
 
 
 @pytest.mark.nightly

@@ -193,7 +193,8 @@ def _checked(keys: Any) -> np.ndarray:
     if given.dtype.kind in "iu":
         return given.astype(np.int64) if given.dtype.kind == "i" else _as_int64(given)
     names = given.tolist()
-    if names and all(type(name) is int for name in names):
+    is_int = lambda x: isinstance(x, (int, np.integer)) and not isinstance(x, bool)  # noqa: E731
+    if names and all(map(is_int, names)):
         return _as_int64(given)
     for place, name in enumerate(names):
         if not isinstance(name, str):

@@ -105,8 +105,9 @@ class SamplerCore:
 
     def _use(self, selector: TaskSelector, state: State) -> None:
         """Takes a selector and a state of it."""
+        if getattr(self, "_selector", None) is not selector:
+            self._programs: Programs = make_programs(selector)
         self._selector, self._state = selector, state
-        self._programs: Programs = make_programs(selector)
         self._select_info = self._update_info = self._due = None
 
     def _set_mask(self) -> None:

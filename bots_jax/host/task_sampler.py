@@ -246,6 +246,9 @@ class TaskSampler(GrowingSampler):
         if self._keys.has_names:
             mine = np.flatnonzero(self._rows.exists)
             order = _match(self._keys.hashes(mine), found)
+            if self._groups is not None:
+                labels, self._groups = self._groups.labels[mine][order], Groups(0, [])
+                self._groups.add(labels.tolist(), rows)
             self._keys.put(self._keys.at(mine)[order], rows)
         else:
             self._keys.resize(extra["num_rows"])

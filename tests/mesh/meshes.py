@@ -26,6 +26,7 @@ class Layout(NamedTuple):
         )
 
 
+RACED = Layout(4, AxisType.Explicit)
 FEW = [Layout(2, AxisType.Explicit), Layout(8, AxisType.Auto)]
 ALL = [
     Layout(n, kind) for n in (1, 2, 4, 8) for kind in (AxisType.Auto, AxisType.Explicit)
