@@ -273,6 +273,8 @@ def hash_groups(group_ids: Any, num_rows: int) -> np.ndarray:
 def _hash_group(group: Any) -> int:
     if not isinstance(group, (str, int, np.integer)) or isinstance(group, bool):
         raise ValueError(f"group_ids must be strings or integers, got {group!r:.60}.")
-    body = f"{'s' if isinstance(group, str) else 'i'}{group}".encode()
+    body = f"{'s' if isinstance(group, str) else 'i'}{group}".encode(
+        "utf-8", "surrogatepass"
+    )
     digest = hashlib.blake2b(body, digest_size=8).digest()
     return max(1, int.from_bytes(digest, "little"))  # 0 is NO_GROUP

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from bots_jax import checks
@@ -10,7 +11,7 @@ from bots_jax.host.carry import Start, at_rows, carry
 from bots_jax.host.groups import Belief, group_belief
 from bots_jax.host.keys import check_listed
 from bots_jax.host.sampler import SamplerCore
-from bots_jax.placement import fetch
+from bots_jax.placement import fetch, is_per_task
 from bots_jax.shard import Shard
 from bots_jax.types import TaskSelector
 
@@ -88,6 +89,7 @@ class GrowingSampler(SamplerCore):
           task_keys: their names, if the pool's tasks have names.
           num_tasks: how many, if they have none; they get the next row numbers.
           references: floating [n, 2] in [0, 1], if the pool's tasks have references.
+            Priors and targets that were given per task are those of the first one.
           groups: their labels, if the pool's tasks have groups.
           from_group: start from what the tasks of their group have shown (a Beta fitted
             to them, of concentration 64 at most), not from the prior. A group in which
@@ -195,5 +197,17 @@ class GrowingSampler(SamplerCore):
         old = self._selector.placement.fetch_state(self.state, self._selector.num_tasks)
         fresh = selector.placement.fetch_state(selector.init(every), capacity)
         fresh = fresh._replace(eligible=np.ones(capacity, bool))
+        fresh = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: _settings_of_first(path, leaf, rows), fresh
+        )
         moved = carry(old, fresh, old_rows, old_rows, start)
         return selector.placement.put_state(moved, capacity)
+
+
+def _settings_of_first(path: Any, leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Gives new tasks the settings of the first, where those are given per task."""
+    settings = {"prior_alpha", "prior_beta", "target_success_prob"}
+    if is_per_task(path, leaf) and getattr(path[-1], "name", "") in settings:
+        leaf = np.array(leaf)
+        leaf[rows] = leaf[0]
+    return leaf

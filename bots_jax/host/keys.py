@@ -33,6 +33,7 @@ class TaskKeys:
         """
         self._num_rows = num_tasks
         self._keys = self._row_of = None
+        self._hashed, self._is_hashed = np.zeros(0, np.uint64), np.zeros(0, bool)
         if keys is not None:
             checked = _checked(keys)
             if len(checked) != num_tasks:
@@ -114,6 +115,7 @@ class TaskKeys:
         grown = np.zeros(num_rows, self._keys.dtype)
         grown[: len(self._keys)] = self._keys
         grown[rows] = new
+        self._is_hashed[rows[rows < len(self._is_hashed)]] = False
         self._row_of.update({name: int(rows[at]) for name, at in index.items()})
         self._keys, self._num_rows = grown, num_rows
 
@@ -123,6 +125,7 @@ class TaskKeys:
         size = int(rows.max(initial=-1)) + 1
         self._keys = np.zeros(size, keys.dtype)
         self._keys[rows] = keys
+        self._is_hashed = np.zeros_like(self._is_hashed)
         self._row_of = dict(zip(keys.tolist(), rows.tolist(), strict=True))
         self._num_rows = size
 
@@ -138,10 +141,20 @@ class TaskKeys:
             del self._row_of[name]
 
     def hashes(self, rows: np.ndarray) -> np.ndarray:
-        """Gives 64 bits per row that stand for its key on disk; uint64."""
+        """Gives 64 bits per row that stand for its key on disk; uint64.
+
+        Each key is hashed once: a million strings take a second.
+        """
         if self._keys is None:
             return np.asarray(rows, np.uint64)
-        return key_hashes(self._keys[rows])
+        if len(self._hashed) < len(self._keys):
+            more = len(self._keys) - len(self._hashed)
+            self._hashed = np.pad(self._hashed, (0, more))
+            self._is_hashed = np.pad(self._is_hashed, (0, more))
+        new = rows[~self._is_hashed[rows]]
+        self._hashed[new] = key_hashes(self._keys[new])
+        self._is_hashed[new] = True
+        return self._hashed[rows]
 
 
 def key_hashes(keys: np.ndarray) -> np.ndarray:
@@ -153,7 +166,11 @@ def key_hashes(keys: np.ndarray) -> np.ndarray:
     """
     if keys.dtype.kind in "iu":
         return keys.astype(np.uint64)
-    digest = lambda name: hashlib.blake2b(name.encode(), digest_size=8).digest()  # noqa: E731
+
+    def digest(name: str) -> bytes:
+        text = name.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=8).digest()
+
     return np.frombuffer(b"".join(map(digest, keys.tolist())), "<u8").copy()
 
 

@@ -76,7 +76,8 @@ class SamplerCore:
           max_delay: steps after which an unanswered draw is given up, evidence is too
             late, and a group id is forgotten; in [1, 10^6].
           undrawn: what to do with evidence for tasks that were not drawn within
-            `max_delay` steps: "apply" it as if drawn now, or "drop" it.
+            `max_delay` steps: "apply" it as if drawn now, or "drop" it. Evidence that
+            comes with its own `drawn_at` is taken at its word.
 
         Raises:
           ValueError: naming the argument, the value received and what is allowed.

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks import (
     figures,
     harness,
+    host,
     load,
     machine,
     ours,
@@ -154,6 +155,26 @@ def test_memory(results: Path):
         assert row["status"] == "ok", row
         parts = ("state_arrays_mib", "compiling_left_mib", "scratch_mib")
         assert abs(sum(row[part] for part in parts) - row["peak_mib"]) < 0.25
+
+
+def test_host_and_checkpoint(tmp_path: Path):
+    for script in ("host", "checkpoint"):
+        command = [sys.executable, "-m", f"benchmarks.{script}", "--quick"]
+        done = subprocess.run(
+            [*command, "--results", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            cwd=machine.ROOT,
+        )
+        assert done.returncode == 0, done.stderr
+        (tmp_path / f"{script}_quick.json").rename(tmp_path / f"{script}.json")
+    rows = check_file(tmp_path / "host.json")["rows"]
+    assert [row["candidate"] for row in rows] == [host.BARE, host.HOST, host.NAMED]
+    assert all(row["times_bare"] > 0 for row in rows[1:])
+    rows = check_file(tmp_path / "checkpoint.json")["rows"]
+    assert all(row["status"] == "ok" for row in rows) and len(rows) == 7
+    shown = tables.render(tmp_path)
+    assert "TaskSampler beside the bare step" in shown and "np.save" in shown
 
 
 def test_bench_prints_tables_and_judges_targets(results: Path):
