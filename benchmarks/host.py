@@ -128,8 +128,7 @@ def run_case(config: Config, num_tasks: int, batch_size: int) -> list[dict[str, 
             advance=advance,
         )
     rows = [where | timing.as_row() for timing in timings]
-    for row in rows[1:]:
-        name = row["candidate"]
+    for row, name in zip(rows[1:], list(calls)[1:], strict=True):
         times = ratio(rows, name, BARE, num_tasks=num_tasks, batch_size=batch_size)
         row["times_bare"] = None if times is None else round(times, 3)
         CONSOLE.print(f"  {name}: {times or float('nan'):.2f} times a bare step")

@@ -29,10 +29,9 @@ def checkpoint_table(rows: Sequence[Row]) -> Table:
         checkpoint.NUMPY_LOAD,
         checkpoint.READ,
     )
-    files = [row for row in rows if row["candidate"] in names]
     body = []
-    for (num_tasks,) in cases(files, "num_tasks"):
-        found = [find(files, candidate=name, num_tasks=num_tasks) for name in names]
+    for (num_tasks,) in cases(rows, "num_tasks"):
+        found = [find(rows, candidate=name, num_tasks=num_tasks) for name in names]
         ratio = times((found[1] or {}).get("times_numpy"))
         body.append([power(num_tasks), *(spread(row, 1e3) for row in found), ratio])
     head = ["N", *(f"{name}, ms" for name in names)]
@@ -42,11 +41,10 @@ def checkpoint_table(rows: Sequence[Row]) -> Table:
 def loop_table(rows: Sequence[Row]) -> Table:
     """One row per N: seconds of a loop with and without a save."""
     names = (checkpoint.LOOP, checkpoint.LOOP_SAVING)
-    loops = [row for row in rows if row["candidate"] in names]
     body = []
-    for num_tasks, batch_size in cases(loops, "num_tasks", "batch_size"):
+    for num_tasks, batch_size in cases(rows, "num_tasks", "batch_size"):
         where = {"num_tasks": num_tasks, "batch_size": batch_size}
-        found = [find(loops, candidate=name, **where) for name in names]
+        found = [find(rows, candidate=name, **where) for name in names]
         steps = str((found[0] or {}).get("num_steps", "-"))
         ratio = times((found[1] or {}).get("times_loop"))
         cells = [spread(row, 1.0) for row in found]

@@ -231,7 +231,7 @@ def sections(
             "checkpoint",
             checkpoint_table(rows),
         )
-        loops = loop_table(rows)
+        loops = loop_table(records["checkpoint"].get("loops", []))
         if loops.body:
             yield "A loop of steps, and a save in it", "checkpoint", loops
 

@@ -214,9 +214,11 @@ def all_targets(backend: str) -> list[Target]:
     return found
 
 
-def _times(name: str, field: str, **case: Any) -> Callable[[Records], float | None]:
+def _times(
+    name: str, field: str, part: str = "rows", **case: Any
+) -> Callable[[Records], float | None]:
     def measure(records: Records) -> float | None:
-        row = find(_rows(records, name), **case)
+        row = find(records.get(name, {}).get(part, []), **case)
         return None if row is None else row.get(field)
 
     return measure
@@ -247,7 +249,7 @@ def state_targets() -> list[Target]:
             1.05,
             "x",
             True,
-            _times("checkpoint", "times_loop", **loop),
+            _times("checkpoint", "times_loop", "loops", **loop),
         ),
     ]
 

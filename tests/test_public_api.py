@@ -11,9 +11,11 @@ import bots_jax
 
 NAMES = [
     "BotsState",
+    "Carried",
     "Evidence",
     "SelectInfo",
     "StepInfo",
+    "TaskSampler",
     "TaskSelector",
     "UniformState",
     "UpdateInfo",
@@ -31,6 +33,8 @@ NAMES = [
     "sample_beta",
     "set_eligible",
     "set_posterior",
+    "shard_selector",
+    "share_evidence",
     "target_log_density",
     "thompson_draws",
     "uniform",

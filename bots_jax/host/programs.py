@@ -1,5 +1,6 @@
 """The compiled programs of a sampler: draw a batch, learn from a step, or both."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def step_rows(
 
 
 def make_programs(selector: TaskSelector) -> Programs:
-    """Compiles a selector's programs when they are first used.
+    """Compiles a selector's programs when they are first used, once per selector.
 
     Example:
       >>> import bots_jax
@@ -96,7 +97,13 @@ def make_programs(selector: TaskSelector) -> Programs:
       >>> int(np.sum(ids >= 0)), int(state.num_eligible)
       (1, 1)
     """
+    try:
+        return _cached_programs(selector)
+    except TypeError:  # a setting that is an array has no hash
+        return _make_programs(selector)
 
+
+def _make_programs(selector: TaskSelector) -> Programs:
     def pick(state: State, key: Array, numbers: Array) -> tuple[State, Array, Any]:
         ids, info = selector.select(jax.random.fold_in(key, numbers[0]), state)
         taken = jnp.where(lax.iota(jnp.int32, ids.shape[0]) < numbers[1], ids, -1)
@@ -138,3 +145,6 @@ def make_programs(selector: TaskSelector) -> Programs:
         learn_and_draw=jax.jit(learn_and_pick, donate_argnums=0),
         posterior=jax.jit(selector.posterior),
     )
+
+
+_cached_programs = functools.lru_cache(maxsize=8)(_make_programs)

@@ -78,8 +78,8 @@ def _completed(
 ) -> Selection:
     """Takes what a race found, or completes it by a sweep if that is not enough.
 
-    The sweep stands in a loop of at most one turn: under vmap, and on CPU, that costs
-    nothing where it is not needed, as lax.cond would.
+    The sweep stands in a loop of at most one turn, which costs nothing where it is not
+    needed; lax.cond would run it in every lane of a vmap, and copies on CPU.
     """
     enough = found.num_found >= batch_size
     raced = Chosen(found.task_ids[:batch_size], found.draws[:batch_size])

@@ -171,7 +171,8 @@ def test_host_and_checkpoint(tmp_path: Path):
     rows = check_file(tmp_path / "host.json")["rows"]
     assert [row["candidate"] for row in rows] == [host.BARE, host.HOST, host.NAMED]
     assert all(row["times_bare"] > 0 for row in rows[1:])
-    rows = check_file(tmp_path / "checkpoint.json")["rows"]
+    record = check_file(tmp_path / "checkpoint.json")
+    rows = record["rows"] + record["loops"]
     assert all(row["status"] == "ok" for row in rows) and len(rows) == 7
     shown = tables.render(tmp_path)
     assert "TaskSampler beside the bare step" in shown and "np.save" in shown

@@ -7,14 +7,11 @@ import jax
 import numpy as np
 
 import bots_jax
-from bots_jax.host import sampler as sampler_module
 from bots_jax.shard import Shard
 from tests.selector_cases import make_references
 
 NUM_TASKS, BATCH_SIZE, GROUP_SIZE = 12, 8, 4  # up to 8 rows a step: one length
 FORGETTING = 0.25
-
-_make_programs = functools.cache(sampler_module.make_programs)
 
 
 @functools.cache
@@ -59,11 +56,6 @@ def make_sampler(
         references = make_references(num_tasks)
     key, state = jax.random.key(seed), selector.init(references)
     return bots_jax.TaskSampler(selector, key, state, **settings)
-
-
-def share_programs(monkeypatch: Any) -> None:
-    """Lets samplers of one selector compile once; each would for itself."""
-    monkeypatch.setattr(sampler_module, "make_programs", _make_programs)
 
 
 def names(num_tasks: int = NUM_TASKS) -> list[str]:

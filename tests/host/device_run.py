@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 import bots_jax
-from bots_jax.host import sampler as sampler_module
 from tests.host.common import make_references, names, work
 
 NUM_TASKS = 21  # divides by 3 only
@@ -70,8 +69,6 @@ def compare(kind: str, num_devices: int, axis_types: Any = None) -> dict[str, An
 
 
 def main() -> None:
-    programs = functools.cache(sampler_module.make_programs)
-    sampler_module.make_programs = programs  # samplers of one selector share them
     auto = (jax.sharding.AxisType.Auto,)
     explicit = (jax.sharding.AxisType.Explicit,)
     found = {
