@@ -14,9 +14,9 @@
 # # State that lasts: kill, resume, remap, growth
 #
 # Months of rollouts end up in two numbers per task. This notebook treats them badly: it
-# kills the process that holds them, damages a checkpoint, reorders and exchanges the data
-# set, and lets the pool grow, all on a live posterior. A simulated student stands in for
-# the language model. Five minutes of reading.
+# kills the process that holds them, damages a checkpoint, reorders and exchanges the
+# data set, and lets the pool grow, all on a live posterior. A simulated student stands
+# in for the language model. Five minutes of reading.
 
 # %%
 import pathlib
@@ -36,11 +36,12 @@ folder = pathlib.Path(tempfile.mkdtemp())
 # ## A loop that draws ahead
 #
 # `TaskSampler` is the host object: `select` marks tasks as in flight, `observe` takes
-# rewards whenever they come, `advance` moves the posterior once per training step. Tasks
-# have keys of their own, which stay when the data set is reordered.
+# rewards whenever they come, `advance` moves the posterior once per training step.
+# Tasks have keys of their own, which stay when the data set is reordered.
 #
-# The loop below is written to a file, since another process will run it, too. It draws two
-# batches ahead of the rewards, like an asynchronous trainer, and saves every ten steps.
+# The loop below is written to a file, since another process will run it, too. It draws
+# two batches ahead of the rewards, like an asynchronous trainer, and saves every ten
+# steps.
 
 # %%
 program = """
@@ -107,13 +108,13 @@ for name in ("sampler/observed", "sampler/late", "sampler/in_flight"):
 undisturbed.close()
 
 # %% [markdown]
-# `late` counts rewards that came after the posterior had moved on; each weighs
-# (1 - forgetting) to the power of its delay, what would be left of it had it come in time.
+# `late` counts rewards that came after the posterior had moved on; each weighs (1 -
+# forgetting) to the power of its delay, what would be left of it had it come in time.
 #
 # ## Kill it, resume it
 #
-# Another process runs the same loop. It is killed with SIGKILL, which nothing can catch,
-# as soon as its third checkpoint is there; then a third process goes on.
+# Another process runs the same loop. It is killed with SIGKILL, which nothing can
+# catch, as soon as its third checkpoint is there; then a third process goes on.
 
 # %%
 directory = folder / "killed"
@@ -152,8 +153,8 @@ assert resumed.step == again.step == STEPS
 # %% [markdown]
 # ## A damaged checkpoint
 #
-# One bit of the newest checkpoint is flipped, as a failing disk may do. Every byte is under
-# a checksum, so it is seen, said, and the one before is used.
+# One bit of the newest checkpoint is flipped, as a failing disk may do. Every byte is
+# under a checksum, so it is seen, said, and the one before is used.
 
 # %%
 newest = folder / "undisturbed" / str(STEPS)
@@ -244,6 +245,7 @@ assert len(set(capacities)) <= 3  # it compiled at most that often
 # ## Where to go on
 #
 # - On several devices or hosts the same calls work: `bots_jax.shard_selector` and
-#   `bots_jax/distributed.md`. A checkpoint may be restored on another number of devices.
+#   `bots_jax/distributed.md`. A checkpoint may be restored on another number of
+#   devices.
 # - `bots_jax/host/sampler.py` is the object on four pages.
 # - `bots-jax train` is built on it: kill it at any moment and `--resume`.
