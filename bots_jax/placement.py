@@ -145,6 +145,18 @@ def fetch(x: Any, copy: bool = True) -> np.ndarray:
     return np.array(x) if copy else np.asarray(x)
 
 
+def fetch_all(arrays: tuple[Array, ...]) -> list[np.ndarray]:
+    """Brings arrays to this host in one go, where all of them can be read here.
+
+    Example:
+      >>> [float(x) for x in fetch_all((jnp.float32(1), jnp.int32(2)))]
+      [1.0, 2.0]
+    """
+    if all(x.is_fully_addressable for x in arrays):
+        return list(jax.device_get(arrays))
+    return [fetch(x) for x in arrays]
+
+
 def check_state(state: Any, name: str, num_rows: int) -> None:
     """Checks that a state is one that tasks can be marked in, of so many rows.
 

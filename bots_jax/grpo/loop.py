@@ -213,7 +213,7 @@ def grpo_step(
     # Update the selector: what the rewards say about these tasks and the others.
     state.sampler.observe(task_ids, rewards, mask=scored)
     state.sampler.advance()
-    chosen = state.sampler.metrics()
+    jax.block_until_ready(state.sampler.state)
     watch.lap("update")
 
     # Log.
@@ -228,7 +228,7 @@ def grpo_step(
         num_tokens=state.num_tokens + num_tokens,
     )
     row = {"step": step, **step_scalars(rewards, num_tokens, learn_info, new)}
-    row.update(chosen)
+    row.update(state.sampler.metrics())
     row.update({f"seconds/{name}": value for name, value in watch.seconds.items()})
     row["picked/task_ids"] = task_ids.tolist()
     row["picked/solved"] = solved_rates(rewards)[0].tolist()

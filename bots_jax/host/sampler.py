@@ -18,7 +18,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -35,8 +34,8 @@ from bots_jax.host.groups import Groups
 from bots_jax.host.keys import ABSENT, TaskKeys
 from bots_jax.host.programs import Programs, make_programs, step_rows
 from bots_jax.host.rows import NEVER, TaskRows
-from bots_jax.placement import check_state, fetch
-from bots_jax.types import State, TaskSelector, flatten_info
+from bots_jax.placement import check_state, fetch, fetch_all
+from bots_jax.types import State, TaskSelector
 
 UNDRAWN = ("apply", "drop")
 COUNTERS = (
@@ -141,7 +140,7 @@ class SamplerCore:
     def num_tasks(self) -> int:
         """Tasks in the pool, retired ones included."""
         with self._lock:
-            return int(self._rows.exists.sum())
+            return int(np.count_nonzero(self._rows.exists))
 
     def select(self, num_tasks: int | None = None) -> np.ndarray:
         """Chooses tasks, best first, and marks them as in flight.
@@ -320,16 +319,17 @@ class SamplerCore:
             flat = {f"sampler/{name}": float(x) for name, x in self._counters.items()}
             flat["sampler/step"] = float(self._step)
             flat["sampler/capacity"] = float(rows.capacity)
-            flat["sampler/tasks"] = float(rows.exists.sum())
-            flat["sampler/retired"] = float((rows.retired & rows.exists).sum())
-            flat["sampler/in_flight"] = float(rows.in_flight.sum())
+            count = lambda flags: float(np.count_nonzero(flags))  # noqa: E731
+            flat["sampler/tasks"] = count(rows.exists)
+            flat["sampler/retired"] = count(rows.retired & rows.exists)
+            flat["sampler/in_flight"] = count(rows.in_flight)
             flat["sampler/waiting"] = float(self._feedback.num_waiting)
             infos = (("select", self._select_info), ("update", self._update_info))
             for kind, info in infos:
                 if info is not None:
-                    info = jax.tree.map(fetch, info)
-                    named = flatten_info(info)
-                    flat.update({f"{kind}/{name}": x for name, x in named.items()})
+                    values = map(float, fetch_all(tuple(info)))
+                    names = (f"{kind}/{name}" for name in info._fields)
+                    flat.update(zip(names, values, strict=True))
             return flat
 
     def posterior(self, task_ids: Any = None) -> tuple[np.ndarray, np.ndarray]:

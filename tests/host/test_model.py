@@ -184,7 +184,7 @@ def test_every_call_does_what_the_model_says():
 
 @pytest.mark.nightly
 def test_every_call_does_what_the_model_says_for_long():
-    run_machine(5000, derandomize=False)
+    run_machine(1500, derandomize=False)
 
 
 def late_counts_in_full(monkeypatch) -> None:
