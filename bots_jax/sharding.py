@@ -10,7 +10,14 @@ from jax.sharding import Mesh, PartitionSpec
 from bots_jax import checks
 from bots_jax.placement import Placement
 from bots_jax.shard import Shard
-from bots_jax.types import Evidence, SelectInfo, State, TaskSelector, UpdateInfo
+from bots_jax.types import (
+    Evidence,
+    RemakeFn,
+    SelectInfo,
+    State,
+    TaskSelector,
+    UpdateInfo,
+)
 
 
 def shard_selector(
@@ -51,24 +58,12 @@ def shard_selector(
       >>> selector.select(jax.random.key(0), state)[0].shape
       (2,)
     """
-    if not isinstance(mesh, Mesh):
-        raise ValueError(f"mesh must be a jax.sharding.Mesh, got {mesh!r:.60}.")
-    if axis not in mesh.shape:
-        raise ValueError(
-            f"mesh must have an axis {axis!r}, got the axes {tuple(mesh.shape)}."
-        )
-    if selector.placement.mesh is not None:
-        raise ValueError("selector must not be divided already, got one that is.")
-    if selector.remake is None:
-        raise ValueError(
-            f"selector must be one that can be remade, got {selector.name!r} "
-            "with remake=None."
-        )
+    remake_local = _checked(selector, mesh, axis)
     placement = Placement(mesh, axis)
     num_tasks = selector.num_tasks
     shard = placement.shard(num_tasks)
     checks.check_count("num_tasks, padded for the mesh,", shard.num_rows)
-    local = selector.remake(shard)
+    local = remake_local(shard)
     anywhere = PartitionSpec()
 
     def mapped(function: Callable, state: State, inputs: Any, outputs: Any) -> Callable:
@@ -104,8 +99,7 @@ def shard_selector(
         return mapped(_whole(read, shard), state, anywhere, anywhere)(state, None)
 
     def remake(shard: Shard) -> TaskSelector:
-        assert selector.remake is not None and shard.axis is None
-        return shard_selector(selector.remake(shard), mesh, axis)
+        return shard_selector(remake_local(shard), mesh, axis)
 
     return selector._replace(
         init=init,
@@ -120,3 +114,20 @@ def shard_selector(
 def _whole(read: Callable, shard: Shard) -> Callable:
     """Brings what is read of a block together, without padding, on every device."""
     return lambda *args: tuple(shard.everyone(x) for x in read(*args))
+
+
+def _checked(selector: TaskSelector, mesh: Mesh, axis: str) -> RemakeFn:
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"mesh must be a jax.sharding.Mesh, got {mesh!r:.60}.")
+    if axis not in mesh.shape:
+        raise ValueError(
+            f"mesh must have an axis {axis!r}, got the axes {tuple(mesh.shape)}."
+        )
+    if selector.placement.mesh is not None:
+        raise ValueError("selector must not be divided already, got one that is.")
+    if selector.remake is None:
+        raise ValueError(
+            f"selector must be one that can be remade, got {selector.name!r} "
+            "with remake=None."
+        )
+    return selector.remake

@@ -31,7 +31,8 @@ def test_tree_is_the_tree_on_disk():
     if files is None:
         pytest.skip("not a git checkout")
     on_disk = {file for file in files if file.startswith("bots_jax/")}
-    on_disk = {file for file in on_disk if not file.endswith(("__init__.py", ".typed"))}
+    on_disk = {file for file in on_disk if file.endswith(".py")}
+    on_disk = {file for file in on_disk if not file.endswith("__init__.py")}
     on_disk = {file for file in on_disk if not file.startswith("bots_jax/tasks/")}
     assert {path for path in listed if path.endswith(".py")} >= on_disk
     for path in listed:

@@ -32,9 +32,7 @@ class GrowingSampler(SamplerCore):
         Raises:
           ValueError: for an unknown key; then nothing is changed.
         """
-        with self._lock:
-            self._rows.retired[self.rows_of(task_ids)] = True
-            self._set_mask()
+        self._set_retired(task_ids, True)
 
     def readmit_tasks(self, task_ids: Any) -> None:
         """Lets retired tasks be chosen again.
@@ -45,8 +43,11 @@ class GrowingSampler(SamplerCore):
         Raises:
           ValueError: for an unknown key; then nothing is changed.
         """
+        self._set_retired(task_ids, False)
+
+    def _set_retired(self, task_ids: Any, value: bool) -> None:
         with self._lock:
-            self._rows.retired[self.rows_of(task_ids)] = False
+            self._rows.retired[self.rows_of(task_ids)] = value
             self._set_mask()
 
     def remove_tasks(self, task_ids: Any) -> None:

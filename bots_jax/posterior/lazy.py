@@ -203,14 +203,12 @@ def implied_counts(
     successes = near_weak * weak + posterior.implied_strong * strong
     failures = near_weak * (1 - weak) + posterior.implied_strong * (1 - strong)
     gap = strong - weak
+    capability, weight = posterior.past_capability, posterior.past_weight
 
     def add(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         start, successes, failures = carry
         cut = lambda x: lax.dynamic_slice(x, (start,), (_STEP,))  # noqa: E731
-        weights, capabilities = (
-            cut(posterior.past_weight),
-            cut(posterior.past_capability),
-        )
+        weights, capabilities = cut(weight), cut(capability)
         for i in range(_STEP):  # in order, so that no sum depends on how many tasks
             said = jnp.clip(weak + capabilities[i] * gap, 0, 1)
             successes += weights[i] * said
@@ -218,13 +216,10 @@ def implied_counts(
         return start + _STEP, successes, failures
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
-        place = jnp.minimum(carry[0], posterior.past_weight.shape[0] - 1)
-        is_left = posterior.past_weight[place] > 0
-        return (carry[0] < posterior.past_weight.shape[0]) & is_left
+        is_left = weight[jnp.minimum(carry[0], weight.shape[0] - 1)] > 0
+        return (carry[0] < weight.shape[0]) & is_left
 
-    start = (jnp.int32(0), successes, failures)
-    _, successes, failures = lax.while_loop(unfinished, add, start)
-    return successes, failures
+    return lax.while_loop(unfinished, add, (jnp.int32(0), successes, failures))[1:]
 
 
 def lazy_counts(
