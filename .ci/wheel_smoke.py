@@ -31,6 +31,18 @@ for number in range(3):
 assert float(info.update.success_rate) == 0.5, info
 print("wheel:", bots_jax.__version__, "selected", task_ids.tolist())
 
+samplers = [
+    bots_jax.TaskSampler(selector, jax.random.key(0), selector.init(references))
+    for _ in range(2)
+]
+with tempfile.TemporaryDirectory() as folder, samplers[0] as sampler:
+    sampler.observe(sampler.select(), np.ones((8, 4)))
+    sampler.advance()
+    sampler.save(folder)
+    assert samplers[1].restore(folder).kept == 1000
+assert samplers[0].select().tolist() == samplers[1].select().tolist()
+print("wheel: a sampler was saved and restored")
+
 shipped = installed.parent / "benchmarks"
 assert (shipped / "bench.py").is_file(), "the wheel lacks the benchmarks"
 assert not [*shipped.rglob("*.json"), *shipped.rglob("*.png")], "it ships results"
