@@ -33,14 +33,14 @@ def run_on_eight_devices(*arguments: str) -> str:
 def test_on_eight_devices():
     said = run_on_eight_devices("-m", "not nightly")
     passed = re.search(r"(\d+) passed", said)
-    assert passed and int(passed[1]) >= 30 and "skipped" not in said
+    assert passed and int(passed[1]) >= 24 and "skipped" not in said
 
 
 @pytest.mark.nightly
 def test_all_cases_on_all_meshes():
     said = run_on_eight_devices("-m", "nightly")
     passed = re.search(r"(\d+) passed", said)
-    assert passed and int(passed[1]) == 82
+    assert passed and int(passed[1]) == 84
 
 
 def test_a_mesh_without_the_axis_is_refused():

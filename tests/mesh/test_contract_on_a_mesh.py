@@ -27,7 +27,8 @@ def on_mesh(case: Case, layout) -> list[Any]:
     return run(selector, selector.init(case.references()))
 
 
-FASTER = [c for c in CASES if c.name not in ("bots_race_tempered", "bots_tempered")]
+SLOW = ("bots_race_tempered", "bots_tempered", "bots_lazy", "bots_density")
+FASTER = [case for case in CASES if case.name not in SLOW]  # nightly: all
 
 
 @pytest.mark.parametrize("case", FASTER, ids=lambda case: case.name)
@@ -55,17 +56,13 @@ def large(num_tasks: int = 200_003, **settings) -> tuple[Any, np.ndarray]:
     return selector, references
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "settings",
     [
         {"engine": "lazy", "selection": "race"},
-        pytest.param(
-            {"engine": "lazy", "selection": "sweep"}, marks=pytest.mark.nightly
-        ),
-        pytest.param(
-            {"engine": "dense", "selection": "race", "temperature": 0.1},
-            marks=pytest.mark.nightly,
-        ),
+        {"engine": "lazy", "selection": "sweep"},
+        {"engine": "dense", "selection": "race", "temperature": 0.1},
     ],
     ids=lambda s: "-".join(map(str, s.values())),
 )
@@ -79,6 +76,7 @@ def test_large_pools_agree(settings):
         assert all(info.select.num_points > 0 for _, info in want[:-2])
 
 
+@pytest.mark.nightly
 def test_a_race_that_is_given_up_agrees():
     """Few are eligible, so that a sweep must complete the batch."""
     settings = {"selection": "race", "eligible": np.arange(20_003) % 200 == 0}
