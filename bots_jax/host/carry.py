@@ -38,27 +38,6 @@ class Start(NamedTuple):
     beta: np.ndarray
 
 
-def same_kind(old: Any, fresh: Any) -> bool:
-    """Tells whether two states differ in nothing but their number of tasks.
-
-    Example:
-      >>> import bots_jax
-      >>> two, nine = (bots_jax.uniform(num_tasks=n, batch_size=1) for n in (2, 9))
-      >>> same_kind(two.init(), nine.init())
-      True
-    """
-    if jax.tree.structure(old) != jax.tree.structure(fresh):
-        return False
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(fresh), strict=True
-    )
-    for (path, one), other in pairs:
-        rows = 1 if is_per_task(path, one) and np.ndim(other) else 0
-        if (np.shape(one)[rows:], one.dtype) != (np.shape(other)[rows:], other.dtype):
-            return False
-    return True
-
-
 def carry(
     old: Any,
     fresh: Any,

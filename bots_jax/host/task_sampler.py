@@ -10,7 +10,7 @@ import numpy as np
 from bots_jax import distributed
 from bots_jax.checkpoint import Checkpoints
 from bots_jax.checkpoint_tree import Saved, to_host
-from bots_jax.host.carry import Carried, Start, carry, same_kind
+from bots_jax.host.carry import Carried, Start, carry
 from bots_jax.host.groups import Groups
 from bots_jax.host.growing import GrowingSampler
 from bots_jax.host.keys import set_fingerprint
@@ -277,7 +277,6 @@ class TaskSampler(GrowingSampler):
         kept = match >= 0
         old_rows, new_rows = rows[match[kept]], mine[kept]
         fresh = selector.placement.fetch_state(self.state, selector.num_tasks)
-        assert same_kind(state, fresh)  # _loaded has checked it
         new = mine[~kept].astype(np.int32)
         start = np.zeros(len(new), np.float32)
         moved = carry(state, fresh, old_rows, new_rows, Start(new, start, start))
