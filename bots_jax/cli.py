@@ -27,6 +27,16 @@ def train_command(arguments: list[str]) -> None:
     run_train(tyro.cli(TrainCommand, prog="bots-jax train", args=arguments))
 
 
+def simulate_command(arguments: list[str]) -> None:
+    """Compare selectors on simulated students, without training a model."""
+    import tyro
+
+    from bots_jax.evaluation.commands import SimulateCommand, run_simulate
+
+    command = tyro.cli(SimulateCommand, prog="bots-jax simulate", args=arguments)
+    run_simulate(command, _benchmarks("machine").machine_stamp)
+
+
 def bench_command(arguments: list[str]) -> None:
     """Measure the engine on this machine, against its targets."""
     import tyro
@@ -50,9 +60,10 @@ def _benchmarks(name: str) -> Any:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train_command,
+    "simulate": simulate_command,
     "bench": bench_command,
 }
-_GOES_ON = {"train": "go on with --resume."}
+_GOES_ON = {name: "go on with --resume." for name in ("train", "simulate")}
 
 
 def usage() -> str:

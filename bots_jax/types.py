@@ -33,6 +33,12 @@ IdPerTask = Int32[Array, "num_tasks"]
 PerPastStep = Float32[Array, "past_steps"]
 """One number per remembered step: float32 [L]."""
 
+PerForgetting = Float32[Array, "forgettings"]
+"""One number per forgetting that is tried: float32 [L]."""
+
+PerTrust = Float32[Array, "trusts"]
+"""One number per trust that is tried: float32 [J]."""
+
 Setting = Float32[Array, ""] | PerTask
 """A setting that is one number for all tasks, or one per task."""
 
@@ -101,6 +107,8 @@ class UpdateInfo(NamedTuple):
         tasks, before the plug-in learnt from them; NaN without a plug-in.
       capability: float32, the plug-in's coefficient after the step (mu in the
         paper); NaN before its first estimate and without a plug-in.
+      trust: float32, concentration that the plug-in's predictions count for after the
+        step, where the selector keeps one; else NaN.
       num_tasks_applied: int32, distinct tasks whose evidence was applied.
       num_repeated: int32, applied rows beyond the first of their task.
       num_masked: int32, rows dropped as padding: no trials, or the id -1.
@@ -112,6 +120,7 @@ class UpdateInfo(NamedTuple):
     effective_task_ratio: Array
     plugin_error: Array
     capability: Array
+    trust: Array
     num_tasks_applied: Array
     num_repeated: Array
     num_masked: Array

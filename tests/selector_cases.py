@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import bots_jax
+from bots_jax.selection.coverage import Coverage
 
 NUM_TASKS, BATCH_SIZE, GROUP_SIZE = 67, 5, 8
 
@@ -65,6 +66,16 @@ def _mask(num_tasks: int) -> np.ndarray:
     return np.arange(num_tasks) % 3 != 0
 
 
+def _difficulty(num_tasks: int) -> dict[str, Any]:
+    return {"difficulty": np.random.default_rng(3).random(num_tasks)}
+
+
+def _groups(num_tasks: int) -> dict[str, Any]:
+    return {"group_ids": np.arange(num_tasks) % 3}
+
+
+_STAGED = Coverage(cooldown=2, review_share=0.2, quotas=(0.4, 0.2, 0.2))
+
 CASES = [
     Case("bots", bots_jax.bots, _nothing, False),
     Case("bots_tempered", bots_jax.bots, lambda n: {"temperature": 0.2}, True),
@@ -102,6 +113,104 @@ CASES = [
             "selection": "race",
         },
         True,
+    ),
+    Case(
+        "adaptive",
+        bots_jax.adaptive,
+        lambda n: {"plugin": bots_jax.plugins.references(num_references=2)},
+        True,
+    ),
+    Case(
+        "adaptive_all",
+        bots_jax.adaptive,
+        lambda n: (
+            {
+                "plugin": bots_jax.plugins.ability(num_tasks=n),
+                "clock": "policy",
+                "forgetting": (0.0, 0.2),
+                "coverage": _STAGED,
+                "staleness_bonus": 0.1,
+                "progress_weight": 0.5,
+                "token_costs": np.linspace(1, 2, n),
+                "pacing": 0.1,
+                "eligible": _mask(n),
+            }
+            | _groups(n)
+        ),
+        False,
+    ),
+    Case(
+        "adaptive_draws",
+        bots_jax.adaptive,
+        lambda n: {
+            "score": bots_jax.thompson_draws,
+            "temperature": 0.0,
+            "selection": "race",
+            "clock": "touch",
+            "coverage": Coverage(cooldown=2),
+        },
+        False,
+    ),
+    Case("adarft", bots_jax.adarft, _difficulty, True),
+    Case(
+        "arcus",
+        bots_jax.arcus,
+        lambda n: {"group_size": 8, "eligible": _mask(n)},
+        False,
+    ),
+    Case("bots_dots", bots_jax.bots_dots, _nothing, True),
+    Case("bots_mopps", bots_jax.bots_mopps, _nothing, True),
+    Case(
+        "continuous",
+        bots_jax.continuous,
+        lambda n: {"low": -1.0, "high": 3.0, "eligible": _mask(n)},
+        False,
+    ),
+    Case("cures", bots_jax.cures, lambda n: {"retention": 0.5}, True),
+    Case("dps", bots_jax.dps, lambda n: {"retention": 0.7}, False),
+    Case(
+        "dynamic_sampling",
+        bots_jax.dynamic_sampling,
+        lambda n: {"coverage": Coverage(cooldown=3)},
+        False,
+    ),
+    Case(
+        "graded",
+        bots_jax.graded,
+        lambda n: {
+            "levels": (-1.0, 0.25, 0.5, 2.0),
+            "prior_level_counts": np.full((n, 4), 0.5),
+            "clock": "touch",
+        },
+        False,
+    ),
+    Case("greso", bots_jax.greso, lambda n: {"warmup_steps": 1}, True),
+    Case("insight", bots_jax.insight, lambda n: {"group_size": 8}, False),
+    Case(
+        "mapp",
+        bots_jax.mapp,
+        lambda n: {"group_size": 8, "eligible": _mask(n)},
+        False,
+    ),
+    Case("mopps", bots_jax.mopps, lambda n: {"retention": 0.5}, False),
+    Case(
+        "mopps_in_stages",
+        bots_jax.mopps,
+        lambda n: {"rule": "threshold", "coverage": _STAGED} | _groups(n),
+        False,
+    ),
+    Case(
+        "offline_easy_to_hard",
+        bots_jax.offline_easy_to_hard,
+        lambda n: _difficulty(n) | {"eligible": _mask(n)},
+        True,
+    ),
+    Case("sec", bots_jax.sec, lambda n: _groups(n) | {"eligible": _mask(n)}, True),
+    Case(
+        "sec_in_stages",
+        bots_jax.sec,
+        lambda n: _groups(n) | {"coverage": _STAGED},
+        False,
     ),
     Case("uniform", bots_jax.uniform, _nothing, True),
     Case("uniform_eligible", bots_jax.uniform, lambda n: {"eligible": _mask(n)}, False),

@@ -25,7 +25,7 @@ def beta_mean(alpha: Shape, beta: Shape) -> Shape:
 
 
 def beta_variance(alpha: Shape, beta: Shape) -> Shape:
-    """Variance of Beta(alpha, beta): m (1 - m) / (alpha + beta + 1).
+    """Variance of Beta(alpha, beta): alpha beta / (n^2 (n + 1)), n = alpha + beta.
 
     Args:
       alpha: float32, > 0.
@@ -38,8 +38,8 @@ def beta_variance(alpha: Shape, beta: Shape) -> Shape:
       >>> beta_variance(jnp.float32([1, 2]), jnp.float32([1, 2]))
       Array([0.08333334, 0.05      ], dtype=float32)
     """
-    mean = beta_mean(alpha, beta)
-    return mean * (1 - mean) / (concentration(alpha, beta) + 1)
+    total = concentration(alpha, beta)
+    return (alpha / total) * (beta / total) / (total + 1)
 
 
 def concentration(alpha: Shape, beta: Shape) -> Shape:

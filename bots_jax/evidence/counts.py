@@ -4,11 +4,17 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Int32
 
 from bots_jax import checks
-from bots_jax.repeats import first_occurrence
+from bots_jax.evidence.rows import (
+    bounded_rewards,
+    checked_ids,
+    checked_rewards,
+    kinds_of_rows,
+    with_dtype,
+)
 from bots_jax.types import Evidence, PerRow, RowMask, TaskIds
 
 MAX_COUNT = 2.0**24
@@ -41,25 +47,8 @@ def evidence_from_rewards(
       >>> evidence_from_rewards([7, 2], np.array([[1, 0, 1], [0, 0, 0.5]])).successes
       Array([2. , 0.5], dtype=float32)
     """
-    rewards = _with_dtype(rewards)
-    if np.ndim(rewards) != 2:
-        raise ValueError(
-            f"rewards must have shape (rows, rollouts), got {np.shape(rewards)}."
-        )
-    ids = _checked_ids(task_ids, rewards.shape[0])
-    numeric = (np.floating, np.integer, np.bool_)
-    checks.check_dtype("rewards", rewards, numeric, "real numbers")
-    if mask is not None:
-        mask = _with_dtype(mask)
-        checks.check_shape("mask", mask, (rewards.shape,))
-        checks.check_dtype("mask", mask, (np.bool_,), "booleans")
-    if not checks.is_traced(rewards) and not checks.is_traced(mask):
-        kept = rewards if mask is None else np.where(mask, rewards, 0)
-        checks.check_in_range("rewards", kept, 0.0, 1.0)
-    values = jnp.asarray(rewards).astype(jnp.float32)
-    valid = jnp.ones(values.shape, bool) if mask is None else jnp.asarray(mask)
-    in_bounds = (values >= 0) & (values <= 1)
-    values = jnp.where(valid, jnp.where(in_bounds, values, jnp.nan), 0)
+    ids, rewards, mask = checked_rewards(task_ids, rewards, mask)
+    values, valid = bounded_rewards(rewards, mask, 0.0, 1.0)
     rollouts = jnp.sum(valid, axis=1, dtype=jnp.float32)
     successes = jnp.sum(values, axis=1)
     return Evidence(ids, successes, rollouts - successes)
@@ -86,10 +75,10 @@ def evidence_from_counts(task_ids: Any, successes: Any, rollouts: Any) -> Eviden
       Traceback (most recent call last):
       ValueError: successes must be in [0, rollouts], got 5 of 4 at row 0.
     """
-    successes, rollouts = _with_dtype(successes), _with_dtype(rollouts)
+    successes, rollouts = with_dtype(successes), with_dtype(rollouts)
     if np.ndim(successes) != 1:
         raise ValueError(f"successes must have shape (rows,), got {successes.shape}.")
-    ids = _checked_ids(task_ids, successes.shape[0])
+    ids = checked_ids(task_ids, successes.shape[0])
     checks.check_shape("rollouts", rollouts, ((), successes.shape))
     for name, value in (("successes", successes), ("rollouts", rollouts)):
         checks.check_dtype(name, value, (np.floating, np.integer), "real numbers")
@@ -182,27 +171,6 @@ def _refuse(bad: np.ndarray, name: str, allowed: str, values: np.ndarray) -> Non
         raise ValueError(f"{name} must be {allowed}, got {values[row]:g} at row {row}.")
 
 
-def _with_dtype(value: Any) -> Any:
-    return value if hasattr(value, "dtype") else np.asarray(value)
-
-
-def _checked_ids(task_ids: Any, num_rows: int) -> Array:
-    """Checks ids and makes them int32; those that int32 cannot hold become 2^31 - 1."""
-    ids = _with_dtype(task_ids)
-    if np.size(ids) == 0 and not hasattr(task_ids, "dtype"):
-        ids = np.asarray(ids, np.int32)
-    checks.check_shape("task_ids", ids, ((num_rows,),))
-    checks.check_dtype("task_ids", ids, (np.integer,), "integers")
-    limits, dtype = np.iinfo(np.int32), np.dtype(ids.dtype)
-    if not np.can_cast(dtype, np.int32):
-        fits = ids <= limits.max
-        if dtype.kind == "i":  # JAX would wrap the lower limit to unsigned
-            fits &= ids >= limits.min
-        where = jnp.where if checks.is_traced(ids) else np.where
-        ids = where(fits, ids, limits.max)
-    return jnp.asarray(ids).astype(jnp.int32)
-
-
 class Rows(NamedTuple):
     """Valid evidence, one row per distinct task.
 
@@ -247,40 +215,29 @@ def collect_rows(evidence: Evidence, num_tasks: int) -> Rows:
       (Array([5, 1, 8, 8], dtype=int32), Array([4., 2., 0., 0.], dtype=float32), 1, 1)
     """
     ids, successes, failures = _checked_evidence(evidence)
-    masked = ((successes == 0) & (failures == 0)) | (ids == -1)
-    out_of_range = ~masked & ((ids < 0) | (ids >= num_tasks))
     bounded = (successes >= 0) & (failures >= 0) & (successes + failures <= MAX_COUNT)
-    invalid = ~masked & ~out_of_range & ~bounded
-    applied = ~(masked | out_of_range | invalid)
-    row = lax.iota(jnp.int32, ids.shape[0])
-    first = first_occurrence(jnp.where(applied, ids, -1 - row))
-
-    def totals(counts: Array) -> Array:
-        counts = jnp.where(applied, counts, 0)
-        return jnp.zeros_like(counts).at[first].add(counts)
-
-    valid = applied & (first == row)
-    count = lambda flags: jnp.sum(flags, dtype=jnp.int32)  # noqa: E731
+    is_empty = (successes == 0) & (failures == 0)
+    kinds = kinds_of_rows(ids, is_empty, bounded, num_tasks)
     return Rows(
-        task_ids=jnp.where(valid, ids, num_tasks),
-        successes=jnp.where(valid, totals(successes), 0),
-        failures=jnp.where(valid, totals(failures), 0),
-        valid=valid,
-        num_repeated=count(applied) - count(valid),
-        num_masked=count(masked),
-        num_out_of_range=count(out_of_range),
-        num_invalid=count(invalid),
+        task_ids=jnp.where(kinds.valid, ids, num_tasks),
+        successes=kinds.totals(successes),
+        failures=kinds.totals(failures),
+        valid=kinds.valid,
+        num_repeated=kinds.num_repeated,
+        num_masked=kinds.num_masked,
+        num_out_of_range=kinds.num_out_of_range,
+        num_invalid=kinds.num_invalid,
     )
 
 
 def _checked_evidence(evidence: Evidence) -> tuple[Array, Array, Array]:
-    ids = _with_dtype(evidence.task_ids)
+    ids = with_dtype(evidence.task_ids)
     if np.ndim(ids) != 1:
         raise ValueError(f"task_ids must have shape (rows,), got {np.shape(ids)}.")
-    ids = _checked_ids(ids, ids.shape[0])
+    ids = checked_ids(ids, ids.shape[0])
     counts = []
     for name in ("successes", "failures"):
-        value = _with_dtype(getattr(evidence, name))
+        value = with_dtype(getattr(evidence, name))
         checks.check_shape(name, value, (ids.shape,))
         checks.check_dtype(name, value, (np.floating, np.integer), "real numbers")
         counts.append(jnp.asarray(value).astype(jnp.float32))

@@ -156,7 +156,7 @@ def learn_capability(
       weak: float32 [B], the weak model's success chances on the tasks of the rows;
         anything where a row is not valid.
       strong: float32 [B], the strong model's.
-      momentum: in [0, 1], gamma in METHODS; the share that the old value keeps. At 1
+      momentum: in [0, 1], gamma; the share that the old value keeps. At 1
         the first estimate stays.
 
     Returns:
@@ -175,14 +175,74 @@ def learn_capability(
     observed = rows.successes / trials
     weights = rows.valid.astype(jnp.float32)
     estimate, usable = estimate_capability(observed, weak, strong, weights)
-    momentum = jnp.asarray(momentum, jnp.float32)
-    blended = momentum * state.capability + (1 - momentum) * estimate
-    blended = jnp.where(state.num_estimates == 0, estimate, blended)
     known = state.num_estimates > 0
     error = jnp.abs(interpolate(weak, strong, state.capability) - observed)
     mean_error = jnp.sum(weights * error) / jnp.sum(weights)
-    new = state._replace(
+    new = blend_capability(state, estimate, usable, momentum)
+    return new, jnp.where(known, mean_error, jnp.nan)
+
+
+def blend_capability(
+    state: InterpolationState, estimate: Array, usable: Array, momentum: Scalar
+) -> InterpolationState:
+    """Moves the capability toward an estimate; the first one is taken as it is.
+
+    Args:
+      state: the plug-in's state.
+      estimate: float32 scalar, finite.
+      usable: bool scalar, False leaves the capability where it was.
+      momentum: in [0, 1], the share that the old value keeps.
+
+    Returns:
+      New state.
+
+    Example:
+      >>> state = init_interpolation(np.array([[0.2, 0.8]]))
+      >>> number = jnp.float32
+      >>> first = blend_capability(state, number(0.5), jnp.bool_(True), 0.9)
+      >>> blend_capability(first, number(1), jnp.bool_(True), 0.9).capability.round(3)
+      Array(0.55, dtype=float32)
+    """
+    momentum = jnp.asarray(momentum, jnp.float32)
+    blended = momentum * state.capability + (1 - momentum) * estimate
+    blended = jnp.where(state.num_estimates == 0, estimate, blended)
+    return state._replace(
         capability=jnp.where(usable, blended, state.capability),
         num_estimates=state.num_estimates + usable.astype(jnp.int32),
     )
-    return new, jnp.where(known, mean_error, jnp.nan)
+
+
+def least_squares_capability(
+    observed: PerRow, weak: PerRow, strong: PerRow, weights: PerRow, ridge: Scalar
+) -> tuple[Array, Array]:
+    """Estimates the capability from one batch, by weighted least squares.
+
+    estimate = sum(w d (observed - weak)) / (sum(w d^2) + ridge), d = strong - weak
+
+    Tasks that the references tell apart well count more, and none can make it explode:
+    |estimate| <= sqrt(sum(w) / ridge) / 2.
+
+    Args:
+      observed: float32 [B] in [0, 1], success rates; anything where the weight is 0.
+      weak: float32 [B] in [0, 1], the weak model's success chances on those tasks.
+      strong: float32 [B] in [0, 1], the strong model's.
+      weights: float32 [B], >= 0, what each observation is worth.
+      ridge: > 0, pulls the estimate to 0, the weak model.
+
+    Returns:
+      The estimate, float32, and a bool that tells whether the batch allows one:
+      sum(w d^2) is at least the ridge. The estimate is finite in any case.
+
+    Example:
+      >>> one = jnp.ones(2, jnp.float32)
+      >>> rates = 0.5 * one, 0.2 * one, 0.8 * one
+      >>> round(float(least_squares_capability(*rates, one, 0.01)[0]), 3)
+      0.493
+
+    Source: ridge regression through the origin.
+    """
+    gap = strong - weak
+    above = jnp.where(weights > 0, observed - weak, 0)
+    said = jnp.sum(weights * gap * gap)
+    ridge = jnp.asarray(ridge, jnp.float32)
+    return jnp.sum(weights * gap * above) / (said + ridge), said >= ridge

@@ -263,7 +263,7 @@ def race_tempered_draws(
         )
         return target_distance_scores(draws, task.target) / temperature, draws
 
-    return _race_rates(race_key, pool, batch_size, judge, jnp.float32(0))
+    return race_rates(race_key, pool, batch_size, judge, jnp.float32(0))
 
 
 def sweep_scores(
@@ -338,10 +338,10 @@ def race_target_density(
         scores = target_log_density(task.alpha, task.beta, task.target)
         return scores / temperature, beta_mean(task.alpha, task.beta)
 
-    return _race_rates(key, pool, batch_size, judge, jnp.log(bound) / temperature)
+    return race_rates(key, pool, batch_size, judge, jnp.log(bound) / temperature)
 
 
-def _race_rates(
+def race_rates(
     key: Array,
     pool: Pool,
     batch_size: int,
@@ -352,6 +352,26 @@ def _race_rates(
 
     Arrivals at constant rates have no memory: where the walk ends, the tasks that are
     still to come race anew, which is Gumbel noise on their log rates.
+
+    Args:
+      key: consumed.
+      pool: the tasks.
+      batch_size: B.
+      judge: (candidates, task_ids) -> log rates [P], and the success chances [P] that
+        they are judged by.
+      log_bound: float32 scalar, at least every log rate; where it is too small, every
+        task is swept.
+
+    Returns:
+      The batch; its law is that of Gumbel noise added to the log rates.
+
+    Example:
+      >>> ones = jnp.ones(4096)
+      >>> pool = Pool(4096, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> judge = lambda task, ids: (jnp.zeros(ids.shape), task.alpha)
+      >>> int(race_rates(jax.random.key(0), pool, 4, judge, jnp.float32(0)).path)
+      1
     """
     walk_key, noise_key = jax.random.split(key)
     noise_key = counter_bits.shared(noise_key)

@@ -10,6 +10,28 @@ from bots_jax.shard import Cut, Shard
 from bots_jax.types import MaskSetting, Setting
 
 
+class TaskFacts(NamedTuple):
+    """What may count for a choice beside beliefs.
+
+    Attributes:
+      age: int32 [P], updates since the task was last rolled out, or since the start.
+      never: bool [P], True for tasks that were never rolled out.
+      token_cost: float32 [] or [P], > 0, expected tokens of a rollout; 1 without.
+      progress: float32 [P], >= 0, how fast its success rate moves; 0 without.
+      group_ids: int32 [P]; 0 without.
+      belief: state of the belief, for rules that look deeper than alpha and beta.
+      cut: takes these tasks out of its per-task arrays.
+    """
+
+    age: Array
+    never: Array
+    token_cost: Array
+    progress: Array
+    group_ids: Array
+    belief: Any
+    cut: Any
+
+
 class Candidates(NamedTuple):
     """Some of the tasks.
 
@@ -18,12 +40,14 @@ class Candidates(NamedTuple):
       beta: float32 [P].
       target: float32 [] or [P], in [0, 1].
       eligible: bool [] or [P], True = may be chosen.
+      facts: what else is known of them; None in pools without.
     """
 
     alpha: Array
     beta: Array
     target: Array
     eligible: Array
+    facts: TaskFacts | None = None
 
 
 class Pool(NamedTuple):
@@ -37,6 +61,8 @@ class Pool(NamedTuple):
       eligible: bool [] or [N], True = may be chosen.
       shard: which of the tasks are here; all by default. Where it is a block, arrays
         [N] hold that block.
+      facts: cut -> what else is known of tasks; None for nothing.
+      rested: facts -> bool [P], False for tasks that must wait; None if none has to.
     """
 
     num_tasks: int
@@ -45,6 +71,8 @@ class Pool(NamedTuple):
     target: Setting
     eligible: MaskSetting
     shard: Shard | None = None
+    facts: Callable[[Cut], TaskFacts] | None = None
+    rested: Callable[[TaskFacts], Array] | None = None
 
     @property
     def here(self) -> Shard:
@@ -54,7 +82,12 @@ class Pool(NamedTuple):
     def _cut(self, cut: Cut) -> Candidates:
         setting = lambda x: x if x.ndim == 0 else cut(x)  # noqa: E731
         alpha, beta = self.counts(cut)
-        return Candidates(alpha, beta, setting(self.target), setting(self.eligible))
+        eligible, facts = setting(self.eligible), None
+        if self.facts is not None:
+            facts = self.facts(cut)
+            if self.rested is not None:
+                eligible = eligible & self.rested(facts)
+        return Candidates(alpha, beta, setting(self.target), eligible, facts)
 
     def at(self, task_ids: Array) -> Candidates:
         """Looks tasks up; int32 [P] ids in [0, N)."""

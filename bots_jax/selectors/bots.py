@@ -15,7 +15,6 @@ import numpy as np
 from jax import Array
 
 from bots_jax import checks
-from bots_jax.beta import beta_mean
 from bots_jax.evidence.counts import Rows, collect_rows
 from bots_jax.evidence.interpolation import (
     interpolate,
@@ -29,9 +28,8 @@ from bots_jax.posterior.lazy import (
     update_lazy_posterior,
 )
 from bots_jax.posterior.recurrence import update_posterior
-from bots_jax.selection.choose import RACED_THEN_SWEPT
 from bots_jax.selection.pool import Pool
-from bots_jax.selectors.common import evidence_info, fit
+from bots_jax.selectors.common import evidence_info, fit, select_info
 from bots_jax.selectors.engine import ENGINES, SELECTIONS, ChooseFn, Rule, make_plan
 from bots_jax.selectors.state import BotsState, counts_of, init_bots
 from bots_jax.shard import Shard
@@ -271,21 +269,8 @@ def select_bots(
         eligible=state.eligible,
         shard=shard,
     )
-    task_ids, draws, path, num_points = choose(key, pool)
-    filled = task_ids >= 0
-    chosen = pool.at(jnp.maximum(task_ids, 0))
-    mean = lambda x: jnp.mean(x, where=filled)  # noqa: E731
-    return task_ids, SelectInfo(
-        draw_mean=mean(draws),
-        posterior_mean=mean(beta_mean(chosen.alpha, chosen.beta)),
-        target_distance=jnp.max(
-            jnp.abs(draws - chosen.target), where=filled, initial=0
-        ),
-        num_eligible=jnp.copy(state.num_eligible),
-        num_unfilled=jnp.sum(~filled, dtype=jnp.int32),
-        num_points=num_points,
-        fell_back=(path == RACED_THEN_SWEPT).astype(jnp.int32),
-    )
+    chosen = choose(key, pool)
+    return chosen.task_ids, select_info(pool, chosen, state.num_eligible)
 
 
 def update_bots(

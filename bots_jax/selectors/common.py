@@ -1,5 +1,6 @@
-"""What every selector does alike: info about evidence, and changing eligibility."""
+"""What every selector does alike: info about a step, and changing eligibility."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,19 +10,49 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from bots_jax import checks
+from bots_jax.beta import beta_mean
 from bots_jax.evidence.counts import Rows
 from bots_jax.fences import after, computed_apart
+from bots_jax.selection.choose import RACED_THEN_SWEPT, Selection
+from bots_jax.selection.pool import Pool
 from bots_jax.selection.top_k import count_eligible
-from bots_jax.types import State, TaskSelector, UpdateInfo
+from bots_jax.types import SelectInfo, State, TaskSelector, UpdateInfo
 
 
-def evidence_info(rows: Rows, plugin_error: Array, capability: Array) -> UpdateInfo:
-    """Summarises the evidence of a step.
+def count_rates(rows: Rows) -> tuple[Array, Array]:
+    """Reads success rates from counts, and which groups have both outcomes.
 
     Args:
       rows: one row per task.
+
+    Returns:
+      float32 [B], 0 in rows that hold nothing, and bool [B].
+
+    Example:
+      >>> from bots_jax.evidence.counts import collect_rows, evidence_from_counts
+      >>> count_rates(collect_rows(evidence_from_counts([0, 1], [4, 2], 4), 2))
+      (Array([1. , 0.5], dtype=float32), Array([False,  True], dtype=bool))
+    """
+    trials = jnp.where(rows.valid, rows.successes + rows.failures, 1)
+    return rows.successes / trials, (rows.successes > 0) & (rows.failures > 0)
+
+
+def evidence_info(
+    rows: Any,
+    plugin_error: Array,
+    capability: Array,
+    trust: Array | None = None,
+    rates: Callable[[Any], tuple[Array, Array]] = count_rates,
+) -> UpdateInfo:
+    """Summarises the evidence of a step.
+
+    Args:
+      rows: one row per task; `Rows`, or whatever `rates` reads.
       plugin_error: float32 scalar; NaN without a plug-in.
       capability: float32 scalar; NaN without a plug-in.
+      trust: float32 scalar; NaN, the default, where it is not kept.
+      rates: rows -> success rates float32 [B], 0 in rows that hold nothing, and bool
+        [B], True for a group whose rewards differ.
 
     Returns:
       Scalars; rates are NaN where no row was valid.
@@ -35,13 +66,13 @@ def evidence_info(rows: Rows, plugin_error: Array, capability: Array) -> UpdateI
     """
     applied = jnp.sum(rows.valid, dtype=jnp.int32)
     total = jnp.where(applied > 0, applied.astype(jnp.float32), jnp.nan)
-    trials = jnp.where(rows.valid, rows.successes + rows.failures, 1)
-    mixed = (rows.successes > 0) & (rows.failures > 0)
+    rate, mixed = rates(rows)
     return UpdateInfo(
-        success_rate=jnp.sum(rows.successes / trials) / total,
+        success_rate=jnp.sum(rate) / total,
         effective_task_ratio=jnp.sum(mixed, dtype=jnp.float32) / total,
         plugin_error=plugin_error,
         capability=capability,
+        trust=jnp.float32(jnp.nan) if trust is None else trust,
         num_tasks_applied=applied,
         num_repeated=rows.num_repeated,
         num_masked=rows.num_masked,
@@ -50,8 +81,44 @@ def evidence_info(rows: Rows, plugin_error: Array, capability: Array) -> UpdateI
     )
 
 
+def select_info(pool: Pool, chosen: Selection, num_eligible: Array) -> SelectInfo:
+    """Summarises a choice.
+
+    Args:
+      pool: that was chosen from.
+      chosen: the batch.
+      num_eligible: int32 scalar.
+
+    Returns:
+      Scalars; means are NaN where no slot was filled.
+
+    Example:
+      >>> ones = jnp.ones(4)
+      >>> pool = Pool(4, lambda cut: (cut(ones), cut(3 * ones)), jnp.float32(4),
+      ...             jnp.float32(0.5), jnp.array(True))
+      >>> chosen = Selection(jnp.array([2, -1]), jnp.array([0.4, 0]), jnp.int32(0),
+      ...                    jnp.int32(0))
+      >>> info = select_info(pool, chosen, jnp.int32(4))
+      >>> float(info.posterior_mean), int(info.num_unfilled)
+      (0.25, 1)
+    """
+    filled = chosen.task_ids >= 0
+    task = pool.at(jnp.maximum(chosen.task_ids, 0))
+    mean = lambda x: jnp.mean(x, where=filled)  # noqa: E731
+    distance = jnp.abs(chosen.draws - task.target)
+    return SelectInfo(
+        draw_mean=mean(chosen.draws),
+        posterior_mean=mean(beta_mean(task.alpha, task.beta)),
+        target_distance=jnp.max(distance, where=filled, initial=0),
+        num_eligible=jnp.copy(num_eligible),
+        num_unfilled=jnp.sum(~filled, dtype=jnp.int32),
+        num_points=chosen.num_points,
+        fell_back=(chosen.path == RACED_THEN_SWEPT).astype(jnp.int32),
+    )
+
+
 def fit(setting: Any, num_tasks: int) -> Any:
-    """Cuts a setting given per task, or continues it with its first value.
+    """Cuts a setting given per task, [N] or [N, ...], or continues it with its first.
 
     Example:
       >>> fit(0.5, 3), fit(np.array([7, 8]), 3)
@@ -60,7 +127,7 @@ def fit(setting: Any, num_tasks: int) -> Any:
     if np.ndim(setting) == 0 or len(setting) == num_tasks:
         return setting
     rows = np.asarray(setting)
-    more = np.broadcast_to(rows[:1], (max(0, num_tasks - len(rows)),))
+    more = np.repeat(rows[:1], max(0, num_tasks - len(rows)), axis=0)
     return np.concatenate([rows[:num_tasks], more])
 
 

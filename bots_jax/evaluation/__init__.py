@@ -1,0 +1,1 @@
+"""Judges selectors without training a model: simulated students, paired comparisons."""

@@ -1,0 +1,118 @@
+"""The arms of a comparison: a name, and how to build its selector for a pool.
+
+To add one, add a line to `ARMS`. Everything of length N must travel in the selector's
+state: a run is compiled for one seed's selector and used with the states of all.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jax import Array
+
+from bots_jax.evaluation.loop import Arm
+from bots_jax.evaluation.oracle import inform_oracle, oracle
+from bots_jax.selectors.ablations import bots_dots, bots_mopps
+from bots_jax.selectors.bots import bots
+from bots_jax.selectors.dynamic_sampling import dynamic_sampling
+from bots_jax.selectors.uniform import uniform
+from bots_jax.types import TaskSelector
+
+
+class Pool(NamedTuple):
+    """What a selector may be built from.
+
+    Attributes:
+      num_tasks: N.
+      batch_size: B.
+      group_size: G, rollouts per task.
+      num_groups: D, of tasks.
+      group_ids: int32 [N] in [0, D), such as the family of each task.
+      difficulty_labels: float32 [N] in [0, 1], 1 the hardest; noisy.
+    """
+
+    num_tasks: int
+    batch_size: int
+    group_size: int
+    num_groups: int
+    group_ids: Array
+    difficulty_labels: Array
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The keyword arguments that every factory takes."""
+        return {"num_tasks": self.num_tasks, "batch_size": self.batch_size}
+
+
+class ArmRecipe(NamedTuple):
+    """How to build one arm.
+
+    Attributes:
+      build: pool -> a selector, or an `Arm` if it uses one in a way of its own.
+      num_references: columns of the references that `init` is given; 0 for None.
+    """
+
+    build: Callable[[Pool], TaskSelector | Arm]
+    num_references: int = 0
+
+
+def _oracle(pool: Pool) -> Arm:
+    return Arm(oracle(**pool.sizes), pool.batch_size, inform=inform_oracle)
+
+
+def _dynamic_sampling(pool: Pool, max_batches: int = 3) -> Arm:
+    rolled_out = min(pool.num_tasks, max_batches * pool.batch_size)
+    selector = dynamic_sampling(num_tasks=pool.num_tasks, batch_size=rolled_out)
+    return Arm(selector, pool.batch_size, dynamic_sampling=True)
+
+
+ARMS: dict[str, ArmRecipe] = {
+    "uniform": ArmRecipe(lambda pool: uniform(**pool.sizes)),
+    "bots": ArmRecipe(
+        lambda pool: bots(
+            **pool.sizes,
+            group_size=pool.group_size,
+            forgetting=0.1,
+            implicit_weight=0.1,
+        ),
+        num_references=2,
+    ),
+    "bots_mopps": ArmRecipe(
+        lambda pool: bots_mopps(**pool.sizes, group_size=pool.group_size)
+    ),
+    "bots_dots": ArmRecipe(
+        lambda pool: bots_dots(**pool.sizes, group_size=pool.group_size),
+        num_references=2,
+    ),
+    "dynamic_sampling": ArmRecipe(_dynamic_sampling),
+    "oracle": ArmRecipe(_oracle),
+}
+"""Every arm by its name, in the order of the tables."""
+
+BASELINE = "bots"
+"""The arm that the others are compared with."""
+
+
+def check_arms(names: Sequence[str]) -> tuple[str, ...]:
+    """Checks names of arms.
+
+    Returns:
+      The names, as a tuple.
+
+    Raises:
+      ValueError: for no name, one that is not in the table, or one given twice.
+
+    Example:
+      >>> check_arms(["bots", "best"])  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      ValueError: arms must be among uniform, bots, ...; got 'best'.
+    """
+    if not names:
+        raise ValueError("arms must name at least one arm, got none.")
+    for name in names:
+        if name not in ARMS:
+            raise ValueError(
+                f"arms must be among {', '.join(ARMS)}; got {str(name)!r:.60}."
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"arms must not repeat, got {list(names)}.")
+    return tuple(names)

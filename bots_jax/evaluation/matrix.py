@@ -1,0 +1,179 @@
+"""Logged pass rates of many tasks under many models, read from a file."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+
+
+class PassRates(NamedTuple):
+    """What was logged.
+
+    Attributes:
+      rates: float32 [N, M] in [0, 1], tasks by models, weakest model first.
+      names: of the models, in that order.
+    """
+
+    rates: np.ndarray
+    names: tuple[str, ...]
+
+
+def read_matrix(
+    path: pathlib.Path, array: str | None = None, models_are_rows: bool = False
+) -> PassRates:
+    """Reads a matrix of pass rates and sorts its models by mean rate.
+
+    .npy and .npz hold one array; .csv and .parquet have a column per model, of which
+    those that are not numbers (ids, prompts) are left out.
+
+    Args:
+      path: of the file.
+      array: name of the array in an .npz that holds several.
+      models_are_rows: whether the array is [M, N].
+
+    Returns:
+      The pass rates.
+
+    Raises:
+      ValueError: for a file that cannot be read, an array of another shape, a single
+        column, or values that are missing or outside [0, 1].
+
+    Example:
+      >>> read_matrix(pathlib.Path("rates.txt"))
+      Traceback (most recent call last):
+      ValueError: the matrix must be a .npy, .npz, .csv or .parquet file, got rates.txt.
+    """
+    if path.suffix not in SUFFIXES:
+        allowed = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
+        raise ValueError(f"the matrix must be a {allowed} file, got {path}.")
+    if not path.is_file():
+        raise ValueError(f"the matrix must be a file, {path} is none.")
+    if array is not None and path.suffix != ".npz":
+        raise ValueError(f"array names are for .npz files, got {array!r} for {path}.")
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
+    try:
+        if path.suffix == ".npz":
+            values, names = _read_npz(path, array)
+        else:
+            values, names = readers[path.suffix](path)
+    except (OSError, EOFError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+    if models_are_rows:
+        values = np.asarray(values).T
+        names = None
+    return sorted_by_ability(values, names)
+
+
+def sorted_by_ability(values: Any, names: tuple[str, ...] | None = None) -> PassRates:
+    """Checks pass rates and puts the weakest model first.
+
+    Args:
+      values: [N, M] of numbers or booleans.
+      names: of the models; their numbers by default.
+
+    Returns:
+      The pass rates, float32.
+
+    Raises:
+      ValueError: as `read_matrix`.
+
+    Example:
+      >>> sorted_by_ability(np.array([[1, 0], [1, 1]])).names
+      ('model 1', 'model 0')
+      >>> sorted_by_ability(np.array([[0.5], [0.1]]))
+      Traceback (most recent call last):
+      ValueError: the matrix must have at least 2 columns, one per model, got 1.
+    """
+    table = np.asarray(values)
+    if table.ndim != 2 or not len(table):
+        raise ValueError(
+            f"the matrix must have shape (num_tasks, models), got {table.shape}."
+        )
+    if table.shape[1] < 2:
+        raise ValueError(
+            "the matrix must have at least 2 columns, one per model, "
+            f"got {table.shape[1]}."
+        )
+    if table.dtype.kind not in "fiub":
+        raise ValueError(f"the matrix must hold numbers, got dtype {table.dtype}.")
+    rates = table.astype(np.float32)
+    bad = ~((rates >= 0) & (rates <= 1))
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"the matrix must hold pass rates in [0, 1], got {table[row, column]:g} "
+            f"at task {row}, model {column}."
+        )
+    own = names or tuple(f"model {number}" for number in range(rates.shape[1]))
+    order = np.argsort(rates.mean(axis=0, dtype=np.float64), kind="stable")
+    return PassRates(rates[:, order], tuple(own[number] for number in order))
+
+
+def _read_npy(path: pathlib.Path) -> tuple[np.ndarray, None]:
+    return np.load(path, allow_pickle=False), None
+
+
+def _read_npz(path: pathlib.Path, array: str | None) -> tuple[np.ndarray, None]:
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if array is None and len(file.files) != 1:
+                raise ValueError(
+                    f"{path} must hold one array, or one must be named; "
+                    f"it holds {', '.join(file.files)}."
+                )
+            name = file.files[0] if array is None else array
+            if name not in file.files:
+                raise ValueError(
+                    f"array must be among {', '.join(file.files)}; got {name!r}."
+                )
+            return file[name], None
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+
+
+def _read_csv(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    import pyarrow
+    import pyarrow.csv
+
+    try:
+        return _numeric_columns(pyarrow.csv.read_csv(path), path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+
+
+def _read_parquet(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return _numeric_columns(pyarrow.parquet.read_table(path), path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+
+
+def _numeric_columns(
+    table: Any, path: pathlib.Path
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    import pyarrow
+
+    names, columns = [], []
+    for field in table.schema:
+        kind = field.type
+        if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
+            if not pyarrow.types.is_boolean(kind):
+                continue
+        column = table.column(field.name)
+        if column.null_count:
+            raise ValueError(
+                f"{path} must have no missing pass rate, column {field.name!r} has "
+                f"{column.null_count}."
+            )
+        names.append(field.name)
+        columns.append(column.to_numpy(zero_copy_only=False).astype(np.float64))
+    if not columns:
+        raise ValueError(f"{path} must have columns of numbers, it has none.")
+    return np.stack(columns, axis=1), tuple(names)
