@@ -37,6 +37,16 @@ def simulate_command(arguments: list[str]) -> None:
     run_simulate(command, _benchmarks("machine").machine_stamp)
 
 
+def replay_command(arguments: list[str]) -> None:
+    """Compare implicit plug-ins on logged pass rates, without training a model."""
+    import tyro
+
+    from bots_jax.evaluation.replay_command import ReplayCommand, run_replay
+
+    command = tyro.cli(ReplayCommand, prog="bots-jax replay", args=arguments)
+    run_replay(command, _benchmarks("machine").machine_stamp)
+
+
 def bench_command(arguments: list[str]) -> None:
     """Measure the engine on this machine, against its targets."""
     import tyro
@@ -60,6 +70,7 @@ def _benchmarks(name: str) -> Any:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train_command,
+    "replay": replay_command,
     "simulate": simulate_command,
     "bench": bench_command,
 }

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import bots_jax
 from bots_jax.selection.coverage import Coverage
@@ -215,6 +216,25 @@ CASES = [
     Case("uniform", bots_jax.uniform, _nothing, True),
     Case("uniform_eligible", bots_jax.uniform, lambda n: {"eligible": _mask(n)}, False),
 ]
+
+
+CORE = {
+    case.name for case in CASES if case.factory in (bots_jax.bots, bots_jax.uniform)
+} | {"adaptive", "adaptive_all"}
+"""Cases whose code paths are their own; most others are parts of these, composed."""
+
+all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+"""For what each selector must show in every run."""
+
+core_cases = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if case.name in CORE else pytest.mark.nightly)
+        for case in CASES
+    ],
+    ids=lambda case: case.name,
+)
+"""For what the others show every night: each such test compiles a step anew."""
 
 
 def make_evidence(seed: int, num_tasks: int = NUM_TASKS) -> bots_jax.Evidence:

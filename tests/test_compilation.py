@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import bots_jax
-from tests.selector_cases import CASES, make_evidence, ready
+from tests.selector_cases import CASES, all_cases, core_cases, make_evidence, ready
 
-all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 LONG = 1031  # a prime, so that no other size of the program is taken for it
 
 
@@ -51,7 +50,7 @@ def test_state_check_catches_planted_bug():
     assert describe(after) != describe(state)
 
 
-@all_cases
+@core_cases
 def test_step_is_traced_once(case):
     selector, state, _ = ready(case)
 
@@ -68,7 +67,7 @@ def test_step_is_traced_once(case):
         state, _, _ = jitted(jax.random.key(i), state, evidence)
 
 
-@all_cases
+@core_cases
 def test_a_rebuilt_selector_gives_the_same_program(case):
     """Nothing of one selector object lives in its program."""
     texts = []
@@ -105,7 +104,7 @@ def test_two_states_of_one_selector_share_no_buffer(case):
     assert not set(pointers(first)) & set(pointers(second))
 
 
-@all_cases
+@core_cases
 def test_donated_state_is_used_and_gone(case):
     selector, fresh = case.start()
     step = jax.jit(bots_jax.make_step(selector), donate_argnames="state")

@@ -16,16 +16,17 @@ import bots_jax
 from tests.selector_cases import (
     BATCH_SIZE,
     CASES,
+    CORE,
     GROUP_SIZE,
     NUM_TASKS,
     Case,
+    all_cases,
+    core_cases,
     make_evidence,
     make_references,
     ready,
     stacked_evidence,
 )
-
-all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def key(seed: int = 0) -> jax.Array:
@@ -49,6 +50,8 @@ def assert_close(left, right, rtol: float = 1e-5) -> None:
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6)
 
 
+CORE_CASES = [(case.name, case) for case in CASES if case.name in CORE]
+
 # Any: chex leaves its decorators untyped
 with_and_without_jit: Any = chex.variants(with_jit=True, without_jit=True)
 
@@ -57,7 +60,7 @@ class TestJitAndEager(chex.TestCase):
     """The same functions, compiled and not."""
 
     @with_and_without_jit
-    @parameterized.named_parameters((case.name, case) for case in CASES)
+    @parameterized.named_parameters(CORE_CASES)
     def test_step(self, case: Case):
         selector, state, compiled = ready(case)
         variant: Any = self.variant
@@ -70,7 +73,7 @@ class TestJitAndEager(chex.TestCase):
         assert_close(got, want)
 
     @with_and_without_jit
-    @parameterized.named_parameters((case.name, case) for case in CASES)
+    @parameterized.named_parameters(CORE_CASES)
     def test_posterior(self, case: Case):
         selector, state, _ = ready(case)
         variant: Any = self.variant
@@ -87,7 +90,7 @@ def test_selector_states_its_facts(case):
     assert selector.name == case.factory.__name__
 
 
-@all_cases
+@core_cases
 def test_vmap_over_keys_and_states(case):
     """Each lane equals the step alone; each batch is distinct and eligible."""
     selector, state, step = ready(case)
@@ -180,7 +183,7 @@ def test_scan_equals_a_loop(case):
     assert int(last.num_updates) == 53
 
 
-@all_cases
+@core_cases
 def test_key_is_used_once(case):
     selector, state, _ = ready(case)
     with jax.debug_key_reuse(True):
@@ -217,7 +220,7 @@ def test_x64_changes_nothing(case):
     assert_close(wide_info, info)
 
 
-@all_cases
+@core_cases
 def test_checkpoint_restores_every_bit(case, tmp_path):
     _, state, step = ready(case)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -243,7 +246,7 @@ def test_info_has_one_fixed_set_of_scalars(case):
     assert dtypes == {"float32", "int32"}
 
 
-@all_cases
+@core_cases
 def test_posterior_gives_arrays_of_its_own(case):
     selector, state = case.start()
     pointers = [

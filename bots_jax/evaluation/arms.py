@@ -5,16 +5,32 @@ state: a run is compiled for one seed's selector and used with the states of all
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from jax import Array
 
 from bots_jax.evaluation.loop import Arm
 from bots_jax.evaluation.oracle import inform_oracle, oracle
-from bots_jax.selectors.ablations import bots_dots, bots_mopps
-from bots_jax.selectors.bots import bots
-from bots_jax.selectors.dynamic_sampling import dynamic_sampling
-from bots_jax.selectors.uniform import uniform
+from bots_jax.plugins import Plugin, ability, references
+from bots_jax.selectors import (
+    adaptive,
+    adarft,
+    arcus,
+    bots,
+    bots_dots,
+    bots_mopps,
+    cures,
+    dps,
+    dynamic_sampling,
+    greso,
+    insight,
+    mapp,
+    mopps,
+    offline_easy_to_hard,
+    sec,
+    uniform,
+)
 from bots_jax.types import TaskSelector
 
 
@@ -43,6 +59,10 @@ class Pool(NamedTuple):
         return {"num_tasks": self.num_tasks, "batch_size": self.batch_size}
 
 
+BuildFn = Callable[[Pool], "TaskSelector | Arm"]
+"""pool -> a selector, or an `Arm` if it uses one in a way of its own."""
+
+
 class ArmRecipe(NamedTuple):
     """How to build one arm.
 
@@ -51,7 +71,7 @@ class ArmRecipe(NamedTuple):
       num_references: columns of the references that `init` is given; 0 for None.
     """
 
-    build: Callable[[Pool], TaskSelector | Arm]
+    build: BuildFn
     num_references: int = 0
 
 
@@ -65,25 +85,67 @@ def _dynamic_sampling(pool: Pool, max_batches: int = 3) -> Arm:
     return Arm(selector, pool.batch_size, dynamic_sampling=True)
 
 
+def _bots(pool: Pool) -> TaskSelector:
+    """BOTS as published: lambda = rho = 0.1, two references."""
+    more = {"forgetting": 0.1, "implicit_weight": 0.1}
+    return bots(**pool.sizes, group_size=pool.group_size, **more)
+
+
+def _adaptive(make_plugin: Callable[[Pool], Plugin] | None) -> BuildFn:
+    """Our own, with everything else at its default."""
+
+    def build(pool: Pool) -> TaskSelector:
+        plugin = None if make_plugin is None else make_plugin(pool)
+        return adaptive(**pool.sizes, group_size=pool.group_size, plugin=plugin)
+
+    return build
+
+
+def _references(pool: Pool) -> Plugin:
+    del pool
+    return references(num_references=2)
+
+
+def _ability(pool: Pool) -> Plugin:
+    groups = np.asarray(pool.group_ids)
+    more = {"groups": groups, "num_groups": pool.num_groups}
+    return ability(num_tasks=pool.num_tasks, **more)
+
+
+def _labels(pool: Pool) -> dict[str, Any]:
+    return pool.sizes | {"difficulty": np.asarray(pool.difficulty_labels)}
+
+
+def _grouped(pool: Pool) -> dict[str, Any]:
+    groups = np.asarray(pool.group_ids)
+    return pool.sizes | {"group_ids": groups, "num_groups": pool.num_groups}
+
+
+def _sized(pool: Pool) -> dict[str, Any]:
+    return pool.sizes | {"group_size": pool.group_size}
+
+
 ARMS: dict[str, ArmRecipe] = {
     "uniform": ArmRecipe(lambda pool: uniform(**pool.sizes)),
-    "bots": ArmRecipe(
-        lambda pool: bots(
-            **pool.sizes,
-            group_size=pool.group_size,
-            forgetting=0.1,
-            implicit_weight=0.1,
-        ),
-        num_references=2,
+    "offline_easy_to_hard": ArmRecipe(
+        lambda pool: offline_easy_to_hard(**_labels(pool))
     ),
-    "bots_mopps": ArmRecipe(
-        lambda pool: bots_mopps(**pool.sizes, group_size=pool.group_size)
-    ),
-    "bots_dots": ArmRecipe(
-        lambda pool: bots_dots(**pool.sizes, group_size=pool.group_size),
-        num_references=2,
-    ),
+    "bots": ArmRecipe(_bots, num_references=2),
+    "bots_mopps": ArmRecipe(lambda pool: bots_mopps(**_sized(pool))),
+    "bots_dots": ArmRecipe(lambda pool: bots_dots(**_sized(pool)), num_references=2),
+    "mopps": ArmRecipe(lambda pool: mopps(**pool.sizes)),
+    "dps": ArmRecipe(lambda pool: dps(**pool.sizes)),
+    "insight": ArmRecipe(lambda pool: insight(**_sized(pool))),
+    "mapp": ArmRecipe(lambda pool: mapp(**_sized(pool))),
+    "cures": ArmRecipe(lambda pool: cures(**pool.sizes)),
+    "arcus": ArmRecipe(lambda pool: arcus(**_sized(pool))),
+    "adarft": ArmRecipe(lambda pool: adarft(**_labels(pool))),
+    "sec": ArmRecipe(lambda pool: sec(**_grouped(pool))),
+    "greso": ArmRecipe(lambda pool: greso(**pool.sizes)),
     "dynamic_sampling": ArmRecipe(_dynamic_sampling),
+    "adaptive": ArmRecipe(_adaptive(_references), num_references=2),
+    "adaptive_no_references": ArmRecipe(_adaptive(_ability)),
+    "adaptive_explicit": ArmRecipe(_adaptive(None)),
     "oracle": ArmRecipe(_oracle),
 }
 """Every arm by its name, in the order of the tables."""

@@ -127,6 +127,7 @@ def _make(settings: AbilitySettings) -> Plugin:
         fit=fit,
         num_references=0,
         name="ability",
+        num_tasks=settings.num_tasks,
     )
 
 

@@ -143,6 +143,7 @@ def _make(settings: _Settings) -> Plugin:
         fit=fit,
         num_references=0,
         name="group_prior",
+        num_tasks=len(settings.groups),
     )
 
 

@@ -155,6 +155,7 @@ def _make(settings: _Settings) -> Plugin:
         fit=lambda num_tasks: _make(settings._replace(num_tasks=num_tasks)),
         num_references=2,
         name="interpolation",
+        num_tasks=settings.num_tasks,
     )
 
 

@@ -177,6 +177,7 @@ def _make(settings: _Settings) -> Plugin:
         fit=fit,
         num_references=0,
         name="neighbours",
+        num_tasks=len(ids),
     )
 
 

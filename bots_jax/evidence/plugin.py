@@ -51,6 +51,7 @@ class Plugin(NamedTuple):
         task are cut, or continued with their first row.
       num_references: M, columns that `init` wants; 0 for None.
       name: for tables.
+      num_tasks: rows of the arrays that it was made with; None for any number.
     """
 
     init: Callable[[Any], PluginState]
@@ -60,6 +61,7 @@ class Plugin(NamedTuple):
     fit: Callable[[int], "Plugin"]
     num_references: int
     name: str
+    num_tasks: int | None = None
 
 
 def independent_trials(rows: Rows, concentration: Scalar) -> tuple[Array, Array]:

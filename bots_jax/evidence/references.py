@@ -54,6 +54,7 @@ class _Settings(NamedTuple):
     feature_spread: float
     forgetting: Any
     drift: Any
+    num_tasks: int | None
 
 
 def references(
@@ -115,6 +116,7 @@ def references(
             float(feature_spread),
             forgetting,
             drift,
+            None if features is None else len(features),
         )
     )
 
@@ -217,7 +219,7 @@ def _make(settings: _Settings) -> Plugin:
             rows = min(len(features), num_tasks)
             more = np.broadcast_to(features[:1], (num_tasks - rows, features.shape[1]))
             features = np.concatenate([features[:rows], more])
-        return _make(settings._replace(features=features))
+        return _make(settings._replace(features=features, num_tasks=num_tasks))
 
     def predict(state: ReferencesState, cut: Cut, shard: Shard) -> Prediction:
         del shard
@@ -249,6 +251,7 @@ def _make(settings: _Settings) -> Plugin:
         fit=fit,
         num_references=settings.num_references,
         name="references",
+        num_tasks=settings.num_tasks,
     )
 
 
@@ -256,7 +259,7 @@ def init_references(settings: _Settings, given: Any) -> ReferencesState:
     """Builds the plug-in's state at its prior.
 
     Example:
-      >>> settings = _Settings(1, None, 16.0, 0.15, 1.0, 0.02, 0.1)
+      >>> settings = _Settings(1, None, 16.0, 0.15, 1.0, 0.02, 0.1, 2)
       >>> init_references(settings, np.array([[0.5], [0.5]])).inputs.shape
       (2, 1)
     """
@@ -270,6 +273,11 @@ def init_references(settings: _Settings, given: Any) -> ReferencesState:
         if isinstance(given, tuple):
             given = np.stack([np.asarray(column) for column in given], axis=1)
         check_reference_models(given, settings.num_references)
+        if settings.num_tasks not in (None, len(given)):
+            raise ValueError(
+                f"references must have a row per task, {settings.num_tasks}, "
+                f"got {len(given)}."
+            )
         rates = jnp.asarray(given, jnp.float32)
         inputs = reference_inputs(rates, settings.reference_rollouts)
         columns.append(inputs)
@@ -280,11 +288,6 @@ def init_references(settings: _Settings, given: Any) -> ReferencesState:
         prior_mean += [0.0] * deviations
     if settings.features is not None:
         table = settings.features
-        if columns and len(table) != len(columns[0]):
-            raise ValueError(
-                f"features must have a row per task, {len(columns[0])}, "
-                f"got {len(table)}."
-            )
         columns.append(jnp.asarray(table))
         variances += [settings.feature_spread**2 / table.shape[1]] * table.shape[1]
         prior_mean += [0.0] * table.shape[1]

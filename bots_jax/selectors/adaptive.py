@@ -127,8 +127,7 @@ def adaptive(
     checks.check_choice("clock", clock, CLOCKS)
     checks.check_choice("selection", selection, SELECTIONS)
     checks.check_number("pacing", pacing, 0, 1)
-    if plugin is not None and not isinstance(plugin, Plugin):
-        raise ValueError(f"plugin must be a Plugin or None, got {plugin!r:.60}.")
+    check_plugin(plugin, num_tasks)
     group_ids, num_groups = check_groups(group_ids, num_tasks)
     if coverage is None:
         coverage = default_coverage(num_tasks, batch_size)
@@ -175,6 +174,28 @@ def adaptive(
         tracks_progress=not is_zero(progress_weight),
     )
     return compose(parts)
+
+
+def check_plugin(plugin: Any, num_tasks: int) -> None:
+    """Checks that a plug-in is one, and made for the tasks.
+
+    Raises:
+      ValueError: naming what is allowed.
+
+    Example:
+      >>> check_plugin("references", 3)
+      Traceback (most recent call last):
+      ValueError: plugin must be a Plugin or None, got 'references'.
+    """
+    if plugin is None:
+        return
+    if not isinstance(plugin, Plugin):
+        raise ValueError(f"plugin must be a Plugin or None, got {plugin!r:.60}.")
+    if plugin.num_tasks not in (None, num_tasks):
+        raise ValueError(
+            f"plugin must be made for num_tasks = {num_tasks} tasks, "
+            f"got one for {plugin.num_tasks}."
+        )
 
 
 def default_coverage(num_tasks: int, batch_size: int) -> Coverage:

@@ -195,7 +195,7 @@ def test_independent_trials_shrink_by_the_design_effect():
         (
             {"num_references": 1, "features": np.eye(4)},
             np.ones((5, 1)),
-            "features must have a row per task, 5, got 4",
+            "references must have a row per task, 4, got 5",
         ),
         ({"num_references": 1, "reference_rollouts": 0}, None, "reference_rollouts"),
         ({"num_references": 1, "forgetting": 2}, None, r"forgetting must be in \[0, 1"),

@@ -36,7 +36,7 @@ def update(selector, state, evidence: Any) -> Any:
 def textbook(prior, rewards) -> tuple[float, float, float, float]:
     """The conjugate update of a Normal-gamma, reward by reward, in float64."""
     mean, count, shape, rate = map(float, prior)
-    for reward in np.float64(rewards):
+    for reward in np.asarray(rewards, float):
         rate += count * (reward - mean) ** 2 / (2 * (count + 1))
         mean = (count * mean + reward) / (count + 1)
         count, shape = count + 1, shape + 0.5
@@ -86,7 +86,7 @@ def test_long_runs_follow_the_recurrence(clock):
             seen = task in ids
             if seen or clock == "step":
                 group = rewards[ids.tolist().index(task)] if seen else []
-                want[task] = mixed(want[task], prior, keep, np.float32(group))
+                want[task] = mixed(want[task], prior, keep, group)
         last[ids] = number
     found = np.stack(state.belief.posterior[:4], axis=1)
     np.testing.assert_allclose(found, want, rtol=1e-4)
@@ -152,11 +152,11 @@ def test_plain_evidence_is_read_as_the_bounds():
 
 def test_rows_that_rewards_in_bounds_cannot_give_are_dropped_and_counted():
     selector = bots_jax.continuous(num_tasks=6, batch_size=2, low=LOW, high=HIGH)
-    mean = np.float32([3.1, -1.1, 1, 3, np.nan, 9, 9, 9])
-    spread = np.float32([0, 0, 4 * 4.1, 0, 0, 0, 0, 0])  # at most 4 * 4^2 / 4
-    number = np.float32([4, 4, 4, 4, 4, 0, 4, 4])
+    mean = np.array([3.1, -1.1, 1, 3, np.nan, 9, 9, 9])
+    spread = np.array([0, 0, 4 * 4.1, 0, 0, 0, 0, 0])  # at most 4 * 4^2 / 4
+    number = np.array([4, 4, 4, 4, 4, 0, 4, 4])
     ids = jnp.int32([0, 1, 2, 3, 4, 5, 6, -1])
-    evidence = bots_jax.MomentEvidence(ids, *map(jnp.asarray, (number, mean, spread)))
+    evidence = bots_jax.MomentEvidence(ids, *map(jnp.float32, (number, mean, spread)))
     for act in (update, jax.jit(update, static_argnums=0)):
         state, info = act(selector, selector.init(), evidence)
         assert state.belief.last_update.tolist() == [0, 0, 0, 1, 0, 0]
@@ -190,7 +190,7 @@ def test_the_unit_of_the_rewards_does_not_matter():
     for scale, shift in ((1.0, 0.0), (1024.0, 0.0), (2.0**-14, 0.0), (4.0, 8.0)):
         low, high = scale * LOW + shift, scale * HIGH + shift
         selector = bots_jax.continuous(num_tasks=6, batch_size=2, low=low, high=high)
-        rewards = scale * np.float32(REWARDS) + shift
+        rewards = scale * np.asarray(REWARDS) + shift
         evidence = moments(range(5), rewards, low, high)
         state = update(selector, selector.init(), evidence)[0]
         batches.append(choices(selector, state, 200).tolist())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bots_jax
+from bots_jax.selection.coverage import Coverage
 from bots_jax.selection.values import expected_variance
 from tests.selectors.rivals import (
     as_evidence,
@@ -19,10 +20,10 @@ from tests.selectors.rivals import (
 from tests.statistical import CAUGHT, HONEST
 
 LEVELS = (-1.0, 0.0, 0.5, 3.0)
-COUNTS = np.float32(
+COUNTS = np.array(
     [[9, 0, 0, 9], [0, 30, 2, 0], [3, 3, 3, 3], [0, 0, 1, 30], [1, 9, 9, 0], [0] * 4]
 )
-FREE = bots_jax.selection.coverage.Coverage()
+FREE = Coverage()
 
 
 def level_evidence(ids, counts) -> Any:
@@ -35,7 +36,7 @@ def update(selector, state, evidence: Any) -> Any:
 
 def reward_variance(counts, levels) -> np.ndarray:
     """E[Var of a reward] of a Dirichlet, by its second moments, in float64."""
-    counts, levels = np.float64(counts), np.float64(levels)
+    counts, levels = np.asarray(counts, float), np.asarray(levels, float)
     total = counts.sum(1)
     product = counts[:, :, None] * counts[:, None, :]
     second = np.einsum("nij,ij->n", product, np.subtract.outer(levels, levels) ** 2)
@@ -69,7 +70,7 @@ def test_long_runs_follow_the_recurrence(clock):
         prior_level_counts=prior,
     )
     step = jax.jit(lambda state, evidence: update(selector, state, evidence)[0])
-    state, want = selector.init(), np.float64(prior).copy()
+    state, want = selector.init(), prior.copy()
     last = np.zeros(9)
     for number in range(1, 41):
         ids, counts = rng.choice(9, 3, replace=False), rng.integers(0, 5, (3, 4))
@@ -161,16 +162,15 @@ def test_plain_evidence_is_read_as_the_outer_levels():
     state, info = update(selector, selector.init(), own)
     jax.tree.map(np.testing.assert_array_equal, plain, state)
     assert float(info.effective_task_ratio) == 0.5
-    integers: Any = bots_jax.Evidence(
-        np.int32([4, 1]), np.array([3, 0]), np.array([5, 8])
-    )
+    rows: Any = np.array([4, 1]), np.array([3, 0]), np.array([5, 8])
+    integers = bots_jax.Evidence(*rows)
     state, _ = selector.update(selector.init(), integers)
     jax.tree.map(np.testing.assert_array_equal, plain, state)
 
 
 def test_info_tells_means_and_differing_groups_and_counts_what_is_dropped():
     selector = bots_jax.graded(num_tasks=6, batch_size=2, levels=LEVELS)
-    counts = np.float32(
+    counts = np.array(
         [[0, 4, 0, 0], [2, 0, 0, 2], [0, 0, 0, 4], [4] * 4, [0] * 4, [np.nan] * 4]
     )
     evidence = level_evidence([0, 1, 1, 6, 2, 3], counts)
