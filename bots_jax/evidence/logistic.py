@@ -25,6 +25,7 @@ from bots_jax.evidence.plugin import UNLIMITED, Prediction
 from bots_jax.types import PerRow, RowMask, Scalar
 
 _NEWTON_STEPS = 8
+_UNROLLED = 16
 _MAX_MOVE = np.float32(4)  # of any logit in a Newton step
 
 
@@ -90,14 +91,28 @@ def predict_chances(belief: WeightsBelief, inputs: Array) -> Prediction:
       Array([0.5], dtype=float32)
     """
     logits = belief.weights[0] + inputs @ belief.weights[1:]
-    cross = inputs @ belief.covariance[1:, 1:] + 2 * belief.covariance[None, 0, 1:]
-    variance = belief.covariance[0, 0] + jnp.sum(cross * inputs, axis=1)
+    variance = belief.covariance[0, 0] + _quadratic(inputs, belief.covariance)
     variance = jnp.maximum(variance, np.float32(1e-9))
     shrunk = logits / jnp.sqrt(1 + np.float32(np.pi / 8) * variance)
     chance = 1 / (1 + jnp.exp(-shrunk))
     slope = jnp.maximum(chance * (1 - chance), np.float32(1e-9))
     concentration = jnp.clip(1 / (slope * variance) - 1, 0, UNLIMITED)
     return Prediction(chance, concentration)
+
+
+def _quadratic(inputs: Array, covariance: Array) -> Array:
+    """X' C x + 2 c' x, for the covariance [[., c'], [c, C]], of every row x."""
+    columns = inputs.shape[1]
+    if columns > _UNROLLED:
+        cross = inputs @ covariance[1:, 1:] + 2 * covariance[None, 0, 1:]
+        return jnp.sum(cross * inputs, axis=1)
+    total = jnp.zeros(inputs.shape[:1], jnp.float32)
+    for i in range(columns):  # a product with a small matrix is slow on CPU
+        inner = 2 * covariance[0, i + 1]
+        for j in range(columns):
+            inner = inner + covariance[i + 1, j + 1] * inputs[:, j]
+        total = total + inner * inputs[:, i]
+    return total
 
 
 def learn_weights(

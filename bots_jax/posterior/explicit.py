@@ -17,11 +17,12 @@ Several forgettings may be kept side by side, for `adaptation` to choose among.
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float32, Int32
 
 from bots_jax.evidence.counts import Rows
-from bots_jax.fences import after, computed_apart
+from bots_jax.fences import after
 from bots_jax.shard import Cut, Shard
 from bots_jax.types import IdPerTask, PerForgetting, PerTask
 
@@ -119,18 +120,53 @@ def read_explicit(counts: ExplicitCounts, cut: Cut, clock: str) -> tuple[Array, 
     failures = cut(counts.explicit_failures)
     if clock == "touch":
         return successes, failures
-    if clock == "step":
-        elapsed = ages(counts, cut).astype(jnp.float32)
-    else:
-        assert counts.touch_time is not None
-        elapsed = counts.policy_time - cut(counts.touch_time)
-    left = _fade(counts.keep, elapsed[:, None])
+    left = _left(counts.keep[None, :], _elapsed(counts, cut, clock)[:, None])
     return successes * left, failures * left
 
 
-def _fade(keep: Array, elapsed: Array) -> Array:
-    """keep^elapsed, [P, L]; 1 where nothing has elapsed, also for keep = 0."""
-    return jnp.power(keep[None, :], jnp.broadcast_to(elapsed, (elapsed.shape[0], 1)))
+def mixed_explicit(
+    counts: ExplicitCounts, cut: Cut, clock: str, weights: PerForgetting
+) -> tuple[Array, Array]:
+    """Reads what is left of the counts, averaged over the forgettings.
+
+    Args:
+      counts: of N tasks.
+      cut: takes P of them.
+      clock: that the counts were made with.
+      weights: float32 [L], of the forgettings.
+
+    Returns:
+      Successes and failures, float32 [P].
+
+    Example:
+      >>> counts = init_explicit(2, (0.0, 1.0), "step")
+      >>> mixed_explicit(counts, lambda x: x, "step", jnp.float32([0.5, 0.5]))[0]
+      Array([0., 0.], dtype=float32)
+    """
+    successes = cut(counts.explicit_successes)
+    failures = cut(counts.explicit_failures)
+    elapsed = None if clock == "touch" else _elapsed(counts, cut, clock)
+    total = [jnp.zeros(successes.shape[:1], jnp.float32)] * 2
+    for place in range(weights.shape[0]):  # a sum over a short last axis is slow
+        left = weights[place]
+        if elapsed is not None:
+            left = left * _left(counts.keep[place], elapsed)
+        for number, column in enumerate((successes, failures)):
+            total[number] = total[number] + column[:, place] * left
+    return total[0], total[1]
+
+
+def _elapsed(counts: ExplicitCounts, cut: Cut, clock: str) -> Array:
+    if clock == "step":
+        return ages(counts, cut).astype(jnp.float32)
+    assert counts.touch_time is not None
+    return counts.policy_time - cut(counts.touch_time)
+
+
+def _left(keep: Array, elapsed: Array) -> Array:
+    """keep^elapsed; 1 where nothing has elapsed, also for keep = 0."""
+    faded = jnp.exp(elapsed * jnp.log(keep))  # far cheaper than a power
+    return jnp.where(elapsed == 0, np.float32(1), faded)
 
 
 def add_explicit(
@@ -166,25 +202,23 @@ def add_explicit(
     if not rows.task_ids.size:
         return counts._replace(most_trials=most)
 
-    def new_rows() -> tuple[Array, Array]:
-        successes, failures = read_explicit(
-            counts, shard.at(rows.task_ids, "clip"), clock
-        )
-        if clock == "touch":
-            kept = counts.keep[None, :]
-            successes, failures = successes * kept, failures * kept
-        return successes + rows.successes[:, None], failures + rows.failures[:, None]
-
-    successes, failures = computed_apart(rows.successes, new_rows)
+    at_rows = shard.at(rows.task_ids, "clip")
+    successes, failures = read_explicit(counts, at_rows, clock)
+    if clock == "touch":
+        keep = counts.keep[None, :]
+        successes, failures = successes * keep, failures * keep
+    successes = successes + rows.successes[:, None]
+    failures = failures + rows.failures[:, None]
     largest = jnp.max(successes + failures, where=rows.valid[:, None], initial=0)
     place = shard.rows_of(rows.task_ids)
-    place = place + after(jnp.int32(0), successes)  # all is read before it is written
     write = lambda x, row: x.at[place].set(row, mode="drop")  # noqa: E731
-    time = counts.touch_time
+    # XLA writes in place only what it sees to depend on having been read before.
+    seen = lambda x, value: after(value, at_rows(x))  # noqa: E731
+    now, then, time = counts.num_updates, counts.policy_time, counts.touch_time
     return counts._replace(
         explicit_successes=write(counts.explicit_successes, successes),
         explicit_failures=write(counts.explicit_failures, failures),
-        last_update=write(counts.last_update, counts.num_updates),
-        touch_time=None if time is None else write(time, counts.policy_time),
+        last_update=write(counts.last_update, seen(counts.last_update, now)),
+        touch_time=None if time is None else write(time, seen(time, then)),
         most_trials=jnp.maximum(most, largest),
     )

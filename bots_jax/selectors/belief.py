@@ -31,6 +31,7 @@ from bots_jax.posterior.explicit import (
     ExplicitCounts,
     add_explicit,
     init_explicit,
+    mixed_explicit,
     read_explicit,
 )
 from bots_jax.posterior.recurrence import own_setting, prior_of
@@ -202,13 +203,10 @@ def beta_counts(
       >>> beta_counts(state, lambda x: x[:1], Shard(2), settings)[0]
       Array([1.], dtype=float32)
     """
-    successes, failures = read_explicit(state.explicit, cut, settings.clock)
-    if len(settings.forgettings) == 1:
-        successes, failures = successes[:, 0], failures[:, 0]
-    else:
-        weights = forgetting_weights(state.bank)[None, :]
-        successes = jnp.sum(successes * weights, axis=1)
-        failures = jnp.sum(failures * weights, axis=1)
+    weights = jnp.ones((1,), jnp.float32)
+    if len(settings.forgettings) > 1:
+        weights = forgetting_weights(state.bank)
+    successes, failures = mixed_explicit(state.explicit, cut, settings.clock, weights)
     alpha = prior_of(state.prior_alpha, cut) + successes
     beta = prior_of(state.prior_beta, cut) + failures
     if settings.plugin is None:
@@ -263,7 +261,9 @@ def learn_beta(
     )
     at_rows = shard.at(rows.task_ids, "clip")
     size = rows.task_ids.shape[0]
-    said = Prediction(jnp.full((size,), 0.5, jnp.float32), jnp.zeros((size,), jnp.float32))
+    said = Prediction(
+        jnp.full((size,), 0.5, jnp.float32), jnp.zeros((size,), jnp.float32)
+    )
     if plugin is not None and size:
         said = plugin.predict(state.plugin, at_rows, shard)
         learnt = learnt._replace(plugin_error=_error(said, rows))

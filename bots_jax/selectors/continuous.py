@@ -198,10 +198,8 @@ def normal_gamma_family(
     """
 
     def update(posterior: Any, rows: MomentRows, shard: Shard) -> NormalGamma:
-        on_touch = clock == "touch"
-        return update_normal_gamma(
-            posterior, rows, forgetting, shard, on_touch=on_touch
-        )
+        lost, on_touch = jnp.asarray(forgetting, jnp.float32), clock == "touch"
+        return update_normal_gamma(posterior, rows, lost, shard, on_touch=on_touch)
 
     def variance(posterior: NormalGamma, cut: Cut) -> Array:
         shape, rate = cut(posterior.precision_shape), cut(posterior.precision_rate)

@@ -115,9 +115,9 @@ def graded(
         group_ids,
     )
     check_levels(levels)
-    values = levels if checks.is_traced(levels) else np.asarray(levels, np.float32)
+    unit = unit_levels(levels)
     family = graded_family(
-        common.num_tasks, values, forgetting, clock, prior_level_counts
+        common.num_tasks, unit, forgetting, clock, prior_level_counts
     )
     jax.eval_shape(family.init)  # refuses priors it cannot start from
     return reward_selector("graded", common, family, temperature)
@@ -134,7 +134,7 @@ def graded_family(
 
     Args:
       num_tasks: N.
-      levels: float32 [L], increasing.
+      levels: float32 [L], increasing from 0 to 1, as `unit_levels` makes them.
       forgetting: in [0, 1].
       clock: "step" or "touch".
       prior_level_counts: a number, [L] or [N, L].
@@ -143,21 +143,24 @@ def graded_family(
       The family; its posterior is a `GradedPosterior`.
 
     Example:
-      >>> family = graded_family(2, np.float32([0, 1, 3]), 0.1)
+      >>> family = graded_family(2, unit_levels((0, 1, 3)), 0.1)
       >>> family.variance(family.init(), lambda x: x).round(4)  # 3 / 4 * 14 / 9 / 3^2
       Array([0.1296, 0.1296], dtype=float32)
     """
     num_levels = len(levels)
 
+    def values() -> Array:
+        return jnp.asarray(levels, jnp.float32)
+
     def update(posterior: Any, rows: LevelRows, shard: Shard) -> GradedPosterior:
-        on_touch = clock == "touch"
-        return update_graded(posterior, rows, forgetting, shard, on_touch=on_touch)
+        lost = jnp.asarray(forgetting, jnp.float32)
+        return update_graded(posterior, rows, lost, shard, on_touch=clock == "touch")
 
     def variance(posterior: GradedPosterior, cut: Cut) -> Array:
-        return expected_reward_variance(cut(posterior.level_counts), _unit(levels))
+        return expected_reward_variance(cut(posterior.level_counts), values())
 
     def posterior_as_beta(posterior: GradedPosterior, cut: Cut) -> tuple[Array, Array]:
-        return as_beta(cut(posterior.level_counts), _unit(levels))
+        return as_beta(cut(posterior.level_counts), values())
 
     def fitted(num_tasks: int) -> Family:
         prior = prior_level_counts
@@ -181,7 +184,7 @@ def level_rates(rows: LevelRows, levels: Any) -> tuple[Array, Array]:
 
     Args:
       rows: one row per task.
-      levels: float32 [L], increasing.
+      levels: float32 [L], increasing from 0 to 1.
 
     Returns:
       float32 [B], 0 in rows that hold nothing, and bool [B].
@@ -189,17 +192,35 @@ def level_rates(rows: LevelRows, levels: Any) -> tuple[Array, Array]:
     Example:
       >>> counts = jnp.float32([[1, 0, 1], [0, 4, 0]])
       >>> rows = collect_level_rows(LevelEvidence(jnp.int32([0, 1]), counts), 2)
-      >>> level_rates(rows, np.float32([-1, 0, 1]))
+      >>> level_rates(rows, np.float32([0, 0.5, 1]))
       (Array([0.5, 0.5], dtype=float32), Array([ True, False], dtype=bool))
     """
     rollouts = jnp.where(rows.valid, jnp.sum(rows.counts, axis=1), 1)
-    rate = jnp.sum(rows.counts * _unit(levels)[None, :], axis=1) / rollouts
+    values = jnp.asarray(levels, jnp.float32)
+    rate = jnp.sum(rows.counts * values[None, :], axis=1) / rollouts
     return rate, jnp.sum(rows.counts > 0, axis=1, dtype=jnp.int32) > 1
 
 
-def _unit(levels: Any) -> Array:
-    levels = jnp.asarray(levels, jnp.float32)
-    return (levels - levels[0]) / (levels[-1] - levels[0])
+def unit_levels(levels: Any) -> Any:
+    """Rescales levels to [0, 1]; on the host if they are concrete.
+
+    A program that did it might round otherwise on a mesh than on one device.
+
+    Args:
+      levels: real [L], increasing.
+
+    Returns:
+      float32 [L], the first 0 and the last 1.
+
+    Example:
+      >>> unit_levels((-1, 0, 3))
+      array([0.  , 0.25, 1.  ], dtype=float32)
+    """
+    if checks.is_traced(levels):
+        values = jnp.asarray(levels, jnp.float32)
+        return (values - values[0]) / (values[-1] - values[0])
+    values = np.asarray(levels, np.float64)
+    return ((values - values[0]) / (values[-1] - values[0])).astype(np.float32)
 
 
 def _collect(evidence: Any, num_tasks: int, num_levels: int) -> LevelRows:

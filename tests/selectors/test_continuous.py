@@ -197,6 +197,28 @@ def test_the_unit_of_the_rewards_does_not_matter():
     assert all(batch == batches[0] for batch in batches)
 
 
+def test_bounds_and_numbers_may_be_traced():
+    evidence = moments(range(5), REWARDS)
+
+    def believe(knobs):
+        selector = bots_jax.continuous(num_tasks=6, batch_size=2, **knobs)
+        state, info = update(selector, selector.init(), evidence)
+        return (
+            selector.posterior(state),
+            selector.select(jax.random.key(0), state),
+            info,
+        )
+
+    knobs = {"low": [-1.0, -2.0], "high": [3.0, 5.0], "prior_precision_shape": [2.0, 9]}
+    arrays = {name: jnp.float32(values) for name, values in knobs.items()}
+    together = jax.jit(jax.vmap(believe))(arrays)
+    for i in range(2):
+        alone = believe({name: values[i] for name, values in knobs.items()})
+        mine = jax.tree.map(lambda x, i=i: x[i], together)
+        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)  # noqa: E731
+        jax.tree.map(close, mine, alone)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -194,6 +194,28 @@ def test_a_task_rests_after_a_visit_by_default():
     assert np.isin(choices(selector, state, 50), [3, 8]).mean() > 0.9
 
 
+def test_levels_and_numbers_may_be_traced():
+    evidence = level_evidence([0, 2], COUNTS[:2])
+
+    def believe(knobs):
+        selector = bots_jax.graded(num_tasks=6, batch_size=2, **knobs)
+        state, info = update(selector, selector.init(), evidence)
+        return (
+            selector.posterior(state),
+            selector.select(jax.random.key(0), state),
+            info,
+        )
+
+    steps = jnp.float32([LEVELS, (0.0, 1.0, 2.0, 3.0)])
+    knobs = {"levels": steps, "forgetting": jnp.float32([0.1, 0.7])}
+    together = jax.jit(jax.vmap(believe))(knobs)
+    for i in range(2):
+        alone = believe(jax.tree.map(lambda x, i=i: np.asarray(x)[i], knobs))
+        mine = jax.tree.map(lambda x, i=i: x[i], together)
+        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)  # noqa: E731
+        jax.tree.map(close, mine, alone)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
