@@ -116,7 +116,7 @@ def make_candidates(
     """Makes the loops of one case."""
     rng = np.random.default_rng(config.seed)
     rates = rng.random((num_tasks, 32), np.float32)
-    sizes = {"num_tasks": num_tasks, "batch_size": batch_size}
+    sizes: dict[str, Any] = {"num_tasks": num_tasks, "batch_size": batch_size}
     bots = bots_jax.bots(**sizes, selection=selection)
     turns = {BOTS: make_turn(bots, bots.init(rates[:, :2]), config.seed)}
     for name, (plugin, models) in make_plugins(num_tasks, config.seed).items():

@@ -2,7 +2,7 @@
 
 from jax import Array
 
-from bots_jax.types import Evidence, State, Step, StepInfo, TaskSelector
+from bots_jax.types import AnyEvidence, State, Step, StepInfo, TaskSelector
 
 
 def make_step(selector: TaskSelector) -> Step:
@@ -33,7 +33,7 @@ def make_step(selector: TaskSelector) -> Step:
     """
 
     def step(
-        key: Array, state: State, evidence: Evidence
+        key: Array, state: State, evidence: AnyEvidence
     ) -> tuple[State, Array, StepInfo]:
         state, update_info = selector.update(state, evidence)
         task_ids, select_info = selector.select(key, state)

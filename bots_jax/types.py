@@ -69,6 +69,10 @@ class Evidence(NamedTuple):
     failures: PerRow
 
 
+AnyEvidence = Any
+"""`Evidence`, or the record of a selector whose rewards are not binary."""
+
+
 class SelectInfo(NamedTuple):
     """What a person wants to see of one selection; all scalars.
 
@@ -188,7 +192,7 @@ class SelectFn(Protocol):
 class UpdateFn(Protocol):
     """Absorbs the evidence of one training step; pure."""
 
-    def __call__(self, state: State, evidence: Evidence) -> tuple[State, UpdateInfo]:
+    def __call__(self, state: State, evidence: AnyEvidence) -> tuple[State, UpdateInfo]:
         """Returns new state of the same structure, shapes and dtypes, and info."""
         ...
 
@@ -260,5 +264,5 @@ class TaskSelector(NamedTuple):
     placement: Placement = Placement()
 
 
-Step = Callable[[Array, State, Evidence], tuple[State, Array, StepInfo]]
+Step = Callable[[Array, State, AnyEvidence], tuple[State, Array, StepInfo]]
 """step(key, state, evidence) -> state, task_ids, info."""

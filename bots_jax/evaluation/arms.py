@@ -54,7 +54,7 @@ class Pool(NamedTuple):
     difficulty_labels: Array
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """The keyword arguments that every factory takes."""
         return {"num_tasks": self.num_tasks, "batch_size": self.batch_size}
 
@@ -87,8 +87,8 @@ def _dynamic_sampling(pool: Pool, max_batches: int = 3) -> Arm:
 
 def _bots(pool: Pool) -> TaskSelector:
     """BOTS as published: lambda = rho = 0.1, two references."""
-    more = {"forgetting": 0.1, "implicit_weight": 0.1}
-    return bots(**pool.sizes, group_size=pool.group_size, **more)
+    sizes = _sized(pool)
+    return bots(**sizes, forgetting=0.1, implicit_weight=0.1)
 
 
 def _adaptive(make_plugin: Callable[[Pool], Plugin] | None) -> BuildFn:
@@ -96,7 +96,7 @@ def _adaptive(make_plugin: Callable[[Pool], Plugin] | None) -> BuildFn:
 
     def build(pool: Pool) -> TaskSelector:
         plugin = None if make_plugin is None else make_plugin(pool)
-        return adaptive(**pool.sizes, group_size=pool.group_size, plugin=plugin)
+        return adaptive(**_sized(pool), plugin=plugin)
 
     return build
 
@@ -108,8 +108,8 @@ def _references(pool: Pool) -> Plugin:
 
 def _ability(pool: Pool) -> Plugin:
     groups = np.asarray(pool.group_ids)
-    more = {"groups": groups, "num_groups": pool.num_groups}
-    return ability(num_tasks=pool.num_tasks, **more)
+    sizes = pool.num_tasks, pool.num_groups
+    return ability(num_tasks=sizes[0], groups=groups, num_groups=sizes[1])
 
 
 def _labels(pool: Pool) -> dict[str, Any]:

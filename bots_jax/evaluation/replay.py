@@ -160,9 +160,9 @@ class Quality(NamedTuple):
     brier: float
     log_loss: float
     calibration_error: float
-    posterior_log_loss_fixed: float
-    posterior_log_loss: float
-    trust: float
+    posterior_log_loss_fixed: float = np.nan
+    posterior_log_loss: float = np.nan
+    trust: float = np.nan
 
 
 class Result(NamedTuple):
@@ -219,6 +219,7 @@ def turns(settings: ReplaySettings, matrix: PassRates, seed: int) -> Iterator[Ob
       [(1, (0, 2, 3))]
     """
     num_tasks, models = matrix.rates.shape
+    known: set[int] = set()
     if settings.mode == "walk":
         known = {0, models - 1} | set(range(0, models, 2))
         policies = [number for number in range(models) if number not in known]
@@ -280,11 +281,8 @@ def _constant(
         rates = matrix.rates[:, turn.policy]
         mean = np.clip(rates[turn.task_ids].mean(), 1e-3, 1 - 1e-3)
         said = jnp.full(rates.shape, mean, jnp.float32)
-        nothing = (np.nan, np.nan, np.nan)
-        yield (
-            turn.policy,
-            Quality(*_foreseen(said, rates, _unseen(turn, rates)), *nothing),
-        )
+        quality = _foreseen(said, rates, _unseen(turn, rates))
+        yield turn.policy, quality
 
 
 def _unseen(turn: Observed, rates: np.ndarray) -> np.ndarray:
@@ -323,8 +321,8 @@ def _run_plugin(
         unseen = _unseen(turn, rates)
         said, means, trust = programs.read(states)
         losses = [_loss(mean, rates, unseen) for mean in means]
-        quality = Quality(
-            *_foreseen(said, rates, unseen),
+        quality = _foreseen(said, rates, unseen)
+        quality = quality._replace(
             posterior_log_loss_fixed=losses[1],
             posterior_log_loss=losses[0],
             trust=float(trust),
@@ -386,5 +384,7 @@ def _measure(said: jax.Array, rates: jax.Array, unseen: jax.Array) -> list[jax.A
     ]
 
 
-def _foreseen(said: jax.Array, rates: np.ndarray, unseen: np.ndarray) -> list[float]:
-    return [float(x) for x in _measure(said, jnp.asarray(rates), jnp.asarray(unseen))]
+def _foreseen(said: jax.Array, rates: np.ndarray, unseen: np.ndarray) -> Quality:
+    """Measures predictions; what needs a posterior is left at NaN."""
+    measured = _measure(said, jnp.asarray(rates), jnp.asarray(unseen))
+    return Quality(*(float(x) for x in measured))

@@ -198,11 +198,8 @@ def reference_inputs(rates: Array, rollouts: float) -> Array:
       Array([[0., 0., 0.]], dtype=float32)
     """
     rates = jnp.nan_to_num(jnp.clip(rates, 0, 1), nan=0.5)
-    pseudo = np.float32(PSEUDO_ROLLOUTS)
-    rollouts = np.float32(rollouts)
-    logits = jnp.log(rates * rollouts + pseudo) - jnp.log(
-        (1 - rates) * rollouts + pseudo
-    )
+    pseudo, trials = np.float32(PSEUDO_ROLLOUTS), np.float32(rollouts)
+    logits = jnp.log(rates * trials + pseudo) - jnp.log((1 - rates) * trials + pseudo)
     mean = jnp.mean(logits, axis=1, keepdims=True)
     if rates.shape[1] == 1:
         return mean

@@ -44,12 +44,15 @@ def move_tasks(
       Array([ 0.,  1., 12.], dtype=float32)
     """
     at_rows = shard.at(task_ids, "clip")
-    compute = lambda: of_rows(jax.tree.map(at_rows, belief))  # noqa: E731
+    read = lambda: jax.tree.map(at_rows, belief)  # noqa: E731
     if task_ids.size:
-        rows = computed_apart(task_ids, compute)
+        # Read apart from what is computed: fused with a gather it may round otherwise
+        # than on a mesh, where the rows come from their owners.
+        old = computed_apart(task_ids, read)
+        rows = computed_apart(task_ids, lambda: of_rows(old))
         pace = after(pace, jax.tree.leaves(rows)[0])
     else:
-        rows = compute()
+        rows = of_rows(read())
     moved = belief if of_everyone is None else of_everyone(belief, pace)
     place = shard.rows_of(task_ids)
     write = lambda x, row: x.at[place].set(row, mode="drop")  # noqa: E731

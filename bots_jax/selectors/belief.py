@@ -269,11 +269,10 @@ def learn_beta(
         learnt = learnt._replace(plugin_error=_error(said, rows))
     if bank.log_weights.size > 1 and size:
         faded = read_explicit(state.explicit, at_rows, settings.clock)
-        prior = [
-            jnp.broadcast_to(prior_of(x, at_rows), (size,))
-            for x in (state.prior_alpha, state.prior_beta)
-        ]
-        seen = Foreseen(*prior, *said, *faded)
+        prior = lambda x: jnp.broadcast_to(prior_of(x, at_rows), (size,))  # noqa: E731
+        seen = Foreseen(
+            prior(state.prior_alpha), prior(state.prior_beta), *said, *faded
+        )
         bank = learn_bank(bank, seen, rows.successes, rows.failures, rows.valid)
     new = state._replace(bank=bank)
     if plugin is not None:

@@ -134,7 +134,7 @@ def test_it_learns_which_reference_is_like_the_policy():
     state = plugin.init(given)
     learn = jax.jit(lambda s, rows: plugin.learn(s, rows, 64.0, shard))
     error = []
-    for step in range(31):
+    for _step in range(31):
         said = np.asarray(plugin.predict(state, everyone, shard).success_prob)
         error.append(np.abs(said - truth).mean())
         ids = rng.choice(3000, 64, replace=False)

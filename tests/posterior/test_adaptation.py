@@ -48,10 +48,12 @@ def test_log_beta_binomial_catches_swapped_counts():
 def make_seen(rng, size: int, num_forgettings: int) -> Foreseen:
     counts = rng.uniform(0, 9, (2, size, num_forgettings))
     return Foreseen(
-        *(jnp.float32(rng.uniform(0.3, 2, size)) for _ in range(2)),
-        jnp.float32(rng.uniform(0.05, 0.95, size)),
-        jnp.float32(rng.uniform(1, 100, size)),
-        *(jnp.float32(x) for x in counts),
+        prior_alpha=jnp.float32(rng.uniform(0.3, 2, size)),
+        prior_beta=jnp.float32(rng.uniform(0.3, 2, size)),
+        predicted=jnp.float32(rng.uniform(0.05, 0.95, size)),
+        concentration=jnp.float32(rng.uniform(1, 100, size)),
+        successes=jnp.float32(counts[0]),
+        failures=jnp.float32(counts[1]),
     )
 
 
@@ -80,13 +82,13 @@ def simulate(concentration: float, num_steps: int = 60, group_size: int = 16):
     """Success chances that scatter around predictions like a Beta."""
     rng, bank = np.random.default_rng(2), init_bank(1, TRUSTS, 0.02)
     learn = jax.jit(learn_bank)
-    one, none = np.ones(64, np.float32), jnp.zeros((64, 1))
+    one, none = jnp.ones(64), jnp.zeros((64, 1))
     for _ in range(num_steps):
         said = rng.uniform(0.1, 0.9, 64)
         truth = rng.beta(concentration * said, concentration * (1 - said))
         s = rng.binomial(group_size, truth).astype(np.float32)
         seen = Foreseen(
-            0.01 * one, 0.01 * one, said.astype(np.float32), 1e6 * one, none, none
+            0.01 * one, 0.01 * one, jnp.float32(said), 1e6 * one, none, none
         )
         bank = learn(bank, seen, s, group_size - s, one > 0)
     return bank
@@ -125,9 +127,7 @@ def test_forgetting_follows_how_fast_tasks_move(period, best):
     one, learn = jnp.ones(64), jax.jit(learn_bank)
     for step in range(60):
         s = rng.binomial(8, truth).astype(np.float32)
-        seen = Foreseen(
-            one, one, one / 2, one, jnp.float32(s_old), jnp.float32(f_old)
-        )
+        seen = Foreseen(one, one, one / 2, one, jnp.float32(s_old), jnp.float32(f_old))
         bank = learn(bank, seen, s, 8 - s, one > 0)
         s_old = (1 - forgettings) * s_old + s[:, None]
         f_old = (1 - forgettings) * f_old + 8 - s[:, None]

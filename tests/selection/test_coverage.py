@@ -1,5 +1,7 @@
 """Coverage control: who fills which slots, and that nobody is taken twice."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,7 @@ ALPHA = np.float32(np.where(np.arange(NUM_TASKS) < 20, 19, 5))
 BETA = np.float32(np.where(np.arange(NUM_TASKS) < 20, 1, 5))
 
 
-def make_pool(eligible=True, last=None, now=100) -> Pool:
+def make_pool(eligible: Any = True, last=None, now=100) -> Pool:
     last = np.zeros(NUM_TASKS, np.int32) if last is None else last
 
     def facts(cut):
