@@ -8,7 +8,7 @@ plug-in differs. The first is `bots` as it is.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from bots_jax import plugins
 from . import harness, machine
 from . import pool as settings
 from .cases import check_sizes
-from .cells import ratio
+from .cells import Row, Table, cases, find, power, ratio, spread, times
 from .harness import CONSOLE, Candidate
 
 QUESTION = "What does a step cost with each implicit plug-in?"
@@ -155,6 +155,22 @@ def run_case(
         row["times_interpolation"] = None if times is None else round(times, 3)
         CONSOLE.print(f"  {row['candidate']}: {times or float('nan'):.2f} times {BASE}")
     return rows
+
+
+def plugin_table(rows: Sequence[Row]) -> Table:
+    """One row per plug-in: ms of a step, and how many interpolation steps that is."""
+    sizes = cases(rows, "num_tasks", "batch_size", "selection")
+    body = []
+    for name in dict.fromkeys(row["candidate"] for row in rows):
+        row = [name]
+        for num_tasks, batch_size, selection in sizes:
+            where = {"num_tasks": num_tasks, "batch_size": batch_size}
+            found = find(rows, candidate=name, selection=selection, **where)
+            share = times((found or {}).get("times_interpolation"))
+            row.append(f"{spread(found, 1e3)}, {share}")
+        body.append(row)
+    heads = [f"N={power(n)}, B={b}, {how}, ms" for n, b, how in sizes]
+    return Table(["plug-in", *heads], body)
 
 
 def main(config: Config) -> Path:

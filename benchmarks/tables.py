@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import machine, official, ours, plain_jax, regimes, sampler, update
+from . import machine, official, ours, plain_jax, plugins, regimes, sampler, update
 from .cells import (
     Row,
     Table,
@@ -33,7 +33,16 @@ from .targets import evaluate, target_table
 README = machine.ROOT / "benchmarks" / "README.md"
 BEGIN = "<!-- tables: begin (python -m benchmarks.tables) -->"
 END = "<!-- tables: end -->"
-FILES = ("step", "update", "sampler", "memory", "regimes", "host", "checkpoint")
+FILES = (
+    "step",
+    "update",
+    "sampler",
+    "memory",
+    "regimes",
+    "plugins",
+    "host",
+    "checkpoint",
+)
 
 _STEPS = (
     ours.LAZY_RACE,
@@ -221,6 +230,9 @@ def sections(
     if "regimes" in records:
         table = regime_table(records["regimes"]["rows"])
         yield "The race beside the sweep", "regimes", table
+    if "plugins" in records:
+        table = plugins.plugin_table(records["plugins"]["rows"])
+        yield "A step with each implicit plug-in, times interpolation", "plugins", table
     if "host" in records:
         table = host_table(records["host"]["rows"])
         yield "TaskSampler beside the bare step", "host", table
