@@ -141,6 +141,9 @@ print_table(quality_table(results, matrix, walked))
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
 draw_replay(axes, results)
+for ax in axes:
+    ax.lines[-1].set_color("C9")  # the constant is grey
+axes[1].legend(fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
 plt.show()
 
 quality = means(results)
@@ -152,21 +155,29 @@ for name in PLUGINS:
         assert quality[name].brier < quality["constant"].brier - 0.005
 assert abs(quality["ability, no references"].brier - quality["constant"].brier) < 0.01
 assert quality["references, all"].auc > quality["references, 2"].auc + 0.02
+of = {(one.plugin, one.policy): one.quality for one in results}
+for name in ("interpolation", "interpolation, least squares"):
+    assert quality[name].log_loss > quality["constant"].log_loss + 0.05
+    assert of[name, "model_7"].brier > of["constant", "model_7"].brier
+for name in PLUGINS:
+    if "ability" not in name:
+        auc = {policy: of[name, policy].auc for policy in matrix.names[1:-1]}
+        assert min(auc, key=auc.get) == "odd_6"
 
 # %% [markdown]
-# All plug-ins that are told something of the tasks beat the constant, which says the
-# batch's success rate for every task. `ability` is told nothing: after 256 rollouts of
-# 4,000 tasks it can only say the same, as it should. All references beat two, and the
-# strongest model, which the two-model plug-ins depend on, is an odd one. Nothing
-# foresees `odd_6` well, the dip in the ranking: what is particular to it is in no
-# other model.
+# All plug-ins that are told something of the tasks have a smaller squared error than
+# the constant, which says the batch's success rate for every task; but interpolation
+# has a larger one for the strongest policy, and a larger log loss on all. `ability` is
+# told nothing: after 256 of 4,000 tasks it can only say what the constant says. All
+# references beat two of them; the strongest model, which the others lean on, is an odd
+# one here. Nothing ranks `odd_6` well: what is particular to it is in no other model.
 #
 # ### Why interpolation saturates
 #
 # Interpolation draws a line between a weak and a strong model. Where both failed in
-# all four rollouts, every point of that line is 0. Rankings and squared errors hardly
-# mind; the log loss does, as does anybody who never tries such a task again. Below, the
-# student of the simulation is the policy, so its true chances are known.
+# all four rollouts, every point of that line is 0. Rankings do not mind; the log loss
+# does, as would anybody who never tried such a task again. Below, the student of the
+# simulation is the policy, so its true chances are known.
 
 # %%
 truth = success_probs(student)
@@ -498,7 +509,7 @@ print("adaptive less bots, value per seed:", paired.round(1))
 assert np.all(table["bots"]["value"] > 1.3 * table["uniform"]["value"])
 assert np.all(paired > 0)
 assert np.all(abs(table["adaptive"]["coverage"] - table["bots"]["coverage"]) < 0.15)
-assert np.all(table["greedy"]["coverage"] < 0.15)
+assert np.all(table["greedy"]["coverage"] < 0.1)
 ratios = {name: row["effective_task_ratio"] for name, row in table.items()}
 assert np.sum(ratios["greedy"] > ratios["adaptive"]) == 2
 
@@ -595,7 +606,8 @@ assert np.allclose(group_share["cooldown, quotas"], 0.25, atol=0.01)
 assert np.ptp(group_share["cooldown"]) > 0.02
 prices = {name: summaries([one])["value"][0] for name, one in shown.items()}
 assert prices["cooldown"] > 0.95 * prices["greedy"]
-assert prices["cooldown, review"] < prices["cooldown"]
+review_cost = 1 - prices["cooldown, review"] / prices["cooldown"]
+assert abs(review_cost - 0.15) < 0.05
 
 # %% [markdown]
 # For this student the cooldown is nearly free. A review share costs value, about its
@@ -702,19 +714,19 @@ plt.xlabel("posterior mean")
 plt.ylabel("rollouts")
 plt.legend(fontsize=8)
 plt.show()
-assert 0 < gain[4] < gain[12] < gain[48]
+assert 0 < gain[4] < 0.01 < gain[12] < gain[48] < 0.08
 
 # %% [markdown]
-# Tasks that are all but settled get the least, and so do those near one half, which
-# are mixed anyway. The gain is a few groups in a hundred at best, and none to speak of
-# where little is known.
+# Most rollouts go to tasks that are likely, but not certain, to give equal rewards;
+# those near one half need fewer, those that are settled get the least there is. The
+# gain is a few groups in a hundred, and less than one where little is known.
 #
 # ## 7. Which selector for which need
 #
 # | need | use |
 # |---|---|
 # | the paper's method | `bots(...)`, two references in `init` |
-# | several references | `plugins.references(num_references=M)`, rates [N, M] in `init` |
+# | several references | `plugins.references(num_references=M)`, `init(rates)` |
 # | embeddings, with references or without | `plugins.references(features=)` |
 # | neighbours of each task | `plugins.neighbours(...)`, `plugins.nearest_neighbours` |
 # | nothing but groups of tasks | `plugins.ability(...)`, `plugins.group_prior(...)` |
@@ -728,7 +740,7 @@ assert 0 < gain[4] < gain[12] < gain[48]
 # | which plug-in suits my models? | `bots-jax replay pass_rates.csv` |
 # | which selector suits my setting? | `bots-jax simulate` |
 #
-# Plug-ins are for `adaptive(plugin=...)`. The [README](../README.md#in-your-own-trainer)
+# Plug-ins are for `adaptive(plugin=...)`. The [README](../README.md)
 # has the whole list of functions, what the engine costs, and how a selector is put into
 # a trainer. `bots_jax/selectors/adaptive.py` is the selector of this notebook,
 # `bots_jax/posterior/adaptation.py` how trust is earned,

@@ -1,15 +1,20 @@
-"""Executes every percent-format source and writes the notebook beside it."""
+"""Executes percent-format sources and writes the notebook beside each.
+
+    python make_notebooks.py [SOURCE ...]
+"""
 
 import pathlib
+import sys
 
 import jupytext
 from nbclient import NotebookClient
 
 
 def main() -> None:
-    """Rewrites the .ipynb beside every .py of this folder that is a notebook."""
+    """Rewrites the .ipynb beside the sources given, or beside all of this folder."""
     folder = pathlib.Path(__file__).parent
-    for source in sorted(folder.glob("[0-9]*.py")):
+    given = [pathlib.Path(name) for name in sys.argv[1:]]
+    for source in given or sorted(folder.glob("[0-9]*.py")):
         notebook = jupytext.read(source)
         NotebookClient(notebook, timeout=180, kernel_name="python3").execute()
         for cell in notebook.cells:

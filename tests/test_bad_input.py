@@ -66,8 +66,47 @@ def test_parameter_out_of_range(name, interval, value):
 @pytest.mark.parametrize("name", SCALARS)
 @pytest.mark.parametrize("value", ["0.5", None, 0.5j, object()])
 def test_parameter_of_the_wrong_type(name, value):
+    if value is None and name in ("forgetting", "implicit_weight"):
+        return  # 0.1, or what ess_max and ess_implicit say
     with refuses(f"{name} must be a real number or an array of them, got "):
         make_bots(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"ess_max": 15}, "ess_max must be in [16, inf), got 15."),
+        ({"ess_max": nan}, "ess_max must be in [16, inf), got nan."),
+        ({"ess_max": inf}, "ess_max must be in [16, inf), got inf."),
+        ({"ess_max": "160"}, "ess_max must be a real number or an array of them, got "),
+        ({"ess_max": [160]}, "ess_max must be a scalar, got shape (1,)."),
+        (
+            {"ess_max": 160, "forgetting": 0.1},
+            "forgetting and ess_max must not both be given, got both.",
+        ),
+        ({"ess_implicit": -1}, "ess_implicit must be in [0, inf), got -1."),
+        (
+            {"ess_implicit": 16, "implicit_weight": 0.1},
+            "implicit_weight and ess_implicit must not both be given, got both.",
+        ),
+        (
+            {"ess_implicit": 161},
+            "ess_implicit must be at most group_size / forgetting = 160, got 161; "
+            "make it smaller, or ess_max larger.",
+        ),
+        (
+            {"ess_max": 32, "group_size": 8, "ess_implicit": 33},
+            "ess_implicit must be at most group_size / forgetting = 32, got 33; ",
+        ),
+        (
+            {"ess_implicit": 1, "forgetting": 0},
+            "ess_implicit needs a forgetting above 0, got 0.",
+        ),
+    ],
+)
+def test_effective_sizes(settings, sentence):
+    with refuses(sentence):
+        make_bots(**settings)
 
 
 @pytest.mark.parametrize("name", [name for name in SCALARS if name not in PER_TASK])

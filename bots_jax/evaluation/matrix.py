@@ -52,14 +52,11 @@ def read_matrix(
         raise ValueError(f"the matrix must be a file, {path} is none.")
     if array is not None and path.suffix != ".npz":
         raise ValueError(f"array names are for .npz files, got {array!r} for {path}.")
-    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
-    try:
-        if path.suffix == ".npz":
-            values, names = _read_npz(path, array)
-        else:
-            values, names = readers[path.suffix](path)
-    except (OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix in readers:
+        values, names = readers[path.suffix](path)
+    else:
+        values, names = _read_numpy(path, array), None
     if models_are_rows:
         values = np.asarray(values).T
         names = None
@@ -98,7 +95,8 @@ def sorted_by_ability(values: Any, names: tuple[str, ...] | None = None) -> Pass
         )
     if table.dtype.kind not in "fiub":
         raise ValueError(f"the matrix must hold numbers, got dtype {table.dtype}.")
-    rates = table.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rates = table.astype(np.float32)
     bad = ~((rates >= 0) & (rates <= 1))
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
@@ -111,28 +109,41 @@ def sorted_by_ability(values: Any, names: tuple[str, ...] | None = None) -> Pass
     return PassRates(rates[:, order], tuple(own[number] for number in order))
 
 
-def _read_npy(path: pathlib.Path) -> tuple[np.ndarray, None]:
-    return np.load(path, allow_pickle=False), None
+def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
+    """Says the first sentence of what a library has said."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    reason = lines[0].split(". ")[0].rstrip(".")
+    return ValueError(f"{path} cannot be read: {reason}.")
 
 
-def _read_npz(path: pathlib.Path, array: str | None) -> tuple[np.ndarray, None]:
+def _read_numpy(path: pathlib.Path, array: str | None) -> np.ndarray:
     import zipfile
+    import zlib
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if array is None and len(file.files) != 1:
-                raise ValueError(
-                    f"{path} must hold one array, or one must be named; "
-                    f"it holds {', '.join(file.files)}."
-                )
-            name = file.files[0] if array is None else array
-            if name not in file.files:
-                raise ValueError(
-                    f"array must be among {', '.join(file.files)}; got {name!r}."
-                )
-            return file[name], None
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
+    broken = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+    with path.open("rb") as file:  # np.load leaves a broken one open
+        try:
+            loaded = np.load(file, allow_pickle=False)
+        except broken as error:
+            raise _unreadable(path, error) from None
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        name = _name_in(path, loaded.files, array)
+        try:
+            return loaded[name]
+        except broken as error:
+            raise _unreadable(path, error) from None
+
+
+def _name_in(path: pathlib.Path, names: list[str], array: str | None) -> str:
+    if array is None and len(names) != 1:
+        holds = ", ".join(names) or "none"
+        raise ValueError(
+            f"{path} must hold one array, or one must be named; it holds {holds}."
+        )
+    if array is not None and array not in names:
+        raise ValueError(f"array must be among {', '.join(names)}; got {array!r}.")
+    return names[0] if array is None else array
 
 
 def _read_csv(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -141,8 +152,8 @@ def _read_csv(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
 
     try:
         return _numeric_columns(pyarrow.csv.read_csv(path), path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error) from None
 
 
 def _read_parquet(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -151,8 +162,8 @@ def _read_parquet(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
 
     try:
         return _numeric_columns(pyarrow.parquet.read_table(path), path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error) from None
 
 
 def _numeric_columns(
@@ -161,12 +172,12 @@ def _numeric_columns(
     import pyarrow
 
     names, columns = [], []
-    for field in table.schema:
+    for place, field in enumerate(table.schema):  # names may repeat
         kind = field.type
         if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
             if not pyarrow.types.is_boolean(kind):
                 continue
-        column = table.column(field.name)
+        column = table.column(place)
         if column.null_count:
             raise ValueError(
                 f"{path} must have no missing pass rate, column {field.name!r} has "

@@ -155,7 +155,8 @@ def quality_table(
         ),
         rows,
         (
-            f"Mean over {policies} policies and {settings.seeds} draws of "
+            f"Mean over {policies} policies and {settings.seeds} "
+            f"draw{'s' if settings.seeds > 1 else ''} of "
             f"{settings.num_observed} tasks that were rolled out "
             f"({settings.num_rollouts} rollouts each, batches of "
             f"{settings.batch_size}); measured on all other tasks.",
@@ -201,6 +202,7 @@ def draw_replay(axes: Sequence["Axes"], results: Sequence[Result]) -> None:
       results: of one replay.
     """
     names = list(dict.fromkeys(result.plugin for result in results))
+    colours = [f"C{number}" for number in (0, 1, 2, 3, 4, 5, 6, 8, 9)]  # C7 is grey
     for ax, field in zip(axes, ("auc", "brier"), strict=True):
         for place, name in enumerate(names):
             own = [result for result in results if result.plugin == name]
@@ -208,7 +210,7 @@ def draw_replay(axes: Sequence["Axes"], results: Sequence[Result]) -> None:
                 [result.mean_rate for result in own],
                 [getattr(result.quality, field) for result in own],
                 marker="o",
-                color="0.5" if name == CONSTANT else f"C{place}",
+                color="0.5" if name == CONSTANT else colours[place % len(colours)],
                 linestyle="--" if name == CONSTANT else "-",
                 label=name,
             )
@@ -216,20 +218,16 @@ def draw_replay(axes: Sequence["Axes"], results: Sequence[Result]) -> None:
         ax.grid(alpha=0.3)
     axes[0].set(ylabel="AUC", title="Ranking: higher is better")
     axes[1].set(ylabel="Brier score", title="Squared error: lower is better")
-    axes[1].legend(fontsize=8)
+    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def save_figure(path: pathlib.Path, results: Sequence[Result]) -> None:
     """Saves the figure of a replay."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    draw_replay(axes, results)
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    draw_replay(figure.subplots(1, 2), results)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 class _progress:

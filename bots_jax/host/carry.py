@@ -38,12 +38,70 @@ class Start(NamedTuple):
     beta: np.ndarray
 
 
+_ROW_NUMBERS = "neighbour_ids"
+"""A per-task field that names other rows, -1 for none."""
+
+GRAPH = frozenset({_ROW_NUMBERS, "neighbour_weights"})
+"""Per-task fields that say who is whose neighbour in a pool."""
+
+
+_GIVEN = GRAPH | {
+    "difficulty",
+    "eligible",
+    "group_ids",
+    "inputs",
+    "place",
+    "prior_alpha",
+    "prior_beta",
+    "prior_level_counts",
+    "prior_precision_count",
+    "prior_precision_rate",
+    "prior_precision_shape",
+    "prior_reward_mean",
+    "prior_transition_counts",
+    "strong",
+    "table",
+    "target_success_prob",
+    "token_costs",
+    "weak",
+}
+"""Per-task fields that hold what was given, or are set by `Start`, not learnt."""
+
+
+def unlearnt(state: Any, fresh: Any) -> Any:
+    """Takes out of a state what was learnt of each task, not what was given.
+
+    Args:
+      state: NumPy leaves.
+      fresh: of the same shapes, as it was at the start.
+
+    Returns:
+      A state of NumPy leaves.
+
+    Example:
+      >>> import bots_jax
+      >>> selector = bots_jax.mopps(num_tasks=3, batch_size=1)
+      >>> evidence = bots_jax.evidence_from_counts([1], [3], 4)
+      >>> state, _ = selector.update(selector.init(), evidence)
+      >>> new = unlearnt(*map(jax.device_get, (state, selector.init())))
+      >>> float(new.belief.explicit.explicit_successes.max())
+      0.0
+    """
+
+    def choose(path: Any, leaf: np.ndarray, first: np.ndarray) -> np.ndarray:
+        is_given = getattr(path[-1], "name", None) in _GIVEN
+        return leaf if is_given or not is_per_task(path, leaf) else first
+
+    return jax.tree_util.tree_map_with_path(choose, state, fresh)
+
+
 def carry(
     old: Any,
     fresh: Any,
     old_rows: np.ndarray,
     new_rows: np.ndarray,
     start: Start | None = None,
+    stays: frozenset[str] = frozenset(),
 ) -> Any:
     """Carries rows of one state into another, and all that is not per task.
 
@@ -54,9 +112,11 @@ def carry(
       old_rows: int32 [n].
       new_rows: int32 [n], where they go.
       start: beliefs of tasks that are new.
+      stays: per-task fields that are left as they are in `fresh`.
 
     Returns:
-      A state of NumPy leaves.
+      A state of NumPy leaves. Where lists of neighbours are carried, those of tasks
+      that are not carried are taken out.
 
     Example:
       >>> import bots_jax
@@ -72,8 +132,15 @@ def carry(
     def move(path: Any, fresh: Any, old: Any) -> np.ndarray:
         if not is_per_task(path, fresh):
             return np.array(old)
-        rows = np.array(fresh)
-        rows[new_rows] = old[old_rows]
+        rows, name = np.array(fresh), getattr(path[-1], "name", None)
+        if name in stays:
+            return rows
+        carried = old[old_rows]
+        if name == _ROW_NUMBERS:
+            where = np.full(len(old) + 1, -1, rows.dtype)  # the last one is row -1
+            where[old_rows] = new_rows
+            carried = where[carried]
+        rows[new_rows] = carried
         return rows
 
     moved = jax.tree_util.tree_map_with_path(move, fresh, old)

@@ -13,7 +13,7 @@ from bots_jax.host.keys import check_listed
 from bots_jax.host.sampler import SamplerCore
 from bots_jax.placement import fetch, is_per_task
 from bots_jax.shard import Shard
-from bots_jax.types import TaskSelector
+from bots_jax.types import RemakeFn, TaskSelector
 
 
 class GrowingSampler(SamplerCore):
@@ -89,12 +89,15 @@ class GrowingSampler(SamplerCore):
         Args:
           task_keys: their names, if the pool's tasks have names.
           num_tasks: how many, if they have none; they get the next row numbers.
-          references: floating [n, 2] in [0, 1], if the pool's tasks have references.
-            Priors and targets that were given per task are those of the first one.
+          references: floating [n, M] in [0, 1], if the pool's tasks have references of
+            M models. All else that was given per task when the selector was made
+            (priors, targets, token costs, quota groups, features) is that of its first
+            task; nobody is their neighbour.
           groups: their labels, if the pool's tasks have groups.
           from_group: start from what the tasks of their group have shown (a Beta fitted
             to them, of concentration 64 at most), not from the prior. A group in which
-            fewer than two tasks have shown anything gives the prior.
+            fewer than two tasks have shown anything gives the prior. Only for `bots`,
+            whose state holds alpha and beta; `adaptive` has `plugins.group_prior`.
 
         Returns:
           Their keys.
@@ -108,6 +111,11 @@ class GrowingSampler(SamplerCore):
             self._check_given("groups", groups, self._groups is not None, number)
             if from_group and self._groups is None:
                 raise ValueError("from_group needs a sampler with groups, got none.")
+            if from_group and not hasattr(self._state, "posterior"):
+                raise ValueError(
+                    "from_group needs a selector whose state holds alpha and beta, as "
+                    f"that of bots, got {self._selector.name!r}."
+                )
             rows = self._rows.take_empty(number)
             capacity = self._rows.capacity
             if rows[-1] >= capacity:
@@ -164,7 +172,7 @@ class GrowingSampler(SamplerCore):
     def _start_of(self, rows: np.ndarray, groups: Any) -> Start:
         zero = np.zeros(len(rows), np.float32)
         start = Start(rows, zero, zero.copy())  # raised to the prior
-        if groups is None or not hasattr(self._state, "posterior"):
+        if groups is None:
             return start
         assert self._groups is not None
         alpha, beta = map(fetch, self._programs.posterior(self.state))
@@ -182,33 +190,84 @@ class GrowingSampler(SamplerCore):
                 start.alpha[here], start.beta[here] = belief
         return start
 
+    def _fresh_state(self) -> Any:
+        """The state at the start, on the host, with references of 0.5."""
+        given = np.zeros((0, num_references(self._state)), np.float32)
+        return _fresh(self._selector, np.arange(0), given)
+
     def _widened(
         self, selector: TaskSelector, rows: np.ndarray, references: Any, start: Start
     ) -> Any:
         """The state with new tasks in some rows, on the devices."""
-        plugin = getattr(self._state, "plugin", None)
-        self._check_given("references", references, plugin is not None, len(rows))
-        capacity, every = selector.num_tasks, None
+        columns = num_references(self._state)
+        self._check_given("references", references, columns > 0, len(rows))
+        given = np.full((len(rows), columns), 0.5, np.float32)
         if references is not None:
             given = np.asarray(references)
-            checks.check_references(given, len(rows))
-            every = np.full((capacity, 2), 0.5, np.float32)
-            every[rows] = given
+            checks.check_shape("references", given, ((len(rows), columns),))
+            checks.check_dtype("references", given, (np.floating,), "floating point")
+            checks.check_in_range("references", given, 0.0, 1.0)
         old_rows = np.flatnonzero(self._rows.exists)
         old = self._selector.placement.fetch_state(self.state, self._selector.num_tasks)
-        fresh = selector.placement.fetch_state(selector.init(every), capacity)
-        fresh = fresh._replace(eligible=np.ones(capacity, bool))
-        fresh = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _settings_of_first(path, leaf, rows), fresh
-        )
+        fresh = _fresh(selector, rows, given)
+        fresh = fresh._replace(eligible=np.ones(selector.num_tasks, bool))
+        if selector.remake is not None:
+            settle = lambda path, leaf, new: _settled(path, leaf, new, rows)  # noqa: E731
+            newcomers = _newcomers(selector.remake, selector.batch_size, given)
+            fresh = jax.tree_util.tree_map_with_path(settle, fresh, newcomers)
         moved = carry(old, fresh, old_rows, old_rows, start)
-        return selector.placement.put_state(moved, capacity)
+        return selector.placement.put_state(moved, selector.num_tasks)
 
 
-def _settings_of_first(path: Any, leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Gives new tasks the settings of the first, where those are given per task."""
-    settings = {"prior_alpha", "prior_beta", "target_success_prob"}
-    if is_per_task(path, leaf) and getattr(path[-1], "name", "") in settings:
-        leaf = np.array(leaf)
-        leaf[rows] = leaf[0]
+def num_references(state: Any) -> int:
+    """Counts the columns of references that new tasks must come with.
+
+    Example:
+      >>> import bots_jax
+      >>> plugin = bots_jax.plugins.references(num_references=3)
+      >>> selector = bots_jax.adaptive(num_tasks=4, batch_size=2, plugin=plugin)
+      >>> num_references(selector.init(np.full((4, 3), 0.5)))
+      3
+    """
+    if getattr(state, "plugin", None) is not None:  # bots: a weak and a strong model
+        return 2
+    columns = getattr(state, "num_references", None)
+    return 0 if columns is None else int(fetch(columns))
+
+
+def _fresh(selector: TaskSelector, rows: np.ndarray, given: np.ndarray) -> Any:
+    """A fresh state on the host, with the references of the tasks in some rows."""
+    every = None
+    if given.shape[1]:
+        every = np.full((selector.num_tasks, given.shape[1]), 0.5, np.float32)
+        every[rows] = given
+    return selector.placement.fetch_state(selector.init(every), selector.num_tasks)
+
+
+def _newcomers(remake: RemakeFn, batch_size: int, given: np.ndarray) -> Any:
+    """A fresh state whose last rows are new tasks, with the settings of the first.
+
+    A selector that is cut to few tasks and then made larger continues what was given
+    per task with its first row.
+    """
+    few = max(batch_size, given.shape[1])
+    more = 1 << (len(given) - 1).bit_length()  # few lengths, few programs
+    cut = remake(Shard(few))
+    assert cut.remake is not None
+    rows = few + more - len(given) + np.arange(len(given))
+    return _fresh(cut.remake(Shard(few + more)), rows, given)
+
+
+_BY_ROW = frozenset({"loadings", "place"})
+"""Per-task fields that start as a function of the row, or of the whole pool."""
+
+
+def _settled(
+    path: Any, leaf: np.ndarray, newcomers: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Puts new tasks into their rows."""
+    if is_per_task(path, leaf) and getattr(path[-1], "name", "") not in _BY_ROW:
+        if np.ndim(newcomers):
+            leaf = np.array(leaf)
+            leaf[rows] = newcomers[-len(rows) :]
     return leaf

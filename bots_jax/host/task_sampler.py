@@ -10,7 +10,7 @@ import numpy as np
 from bots_jax import distributed
 from bots_jax.checkpoint import Checkpoints
 from bots_jax.checkpoint_tree import Saved, to_host
-from bots_jax.host.carry import Carried, Start, carry
+from bots_jax.host.carry import GRAPH, Carried, Start, carry, unlearnt
 from bots_jax.host.groups import Groups
 from bots_jax.host.growing import GrowingSampler
 from bots_jax.host.keys import set_fingerprint
@@ -93,7 +93,8 @@ class TaskSampler(GrowingSampler):
         Args:
           saved: of a sampler over the same tasks, in any order, with the same rule.
           remap: carry over what is known of tasks that both have, where the tasks are
-            not the same; others start as they do in this sampler.
+            not the same; others start as they do in this sampler, which also says who
+            is whose neighbour.
 
         Returns:
           How many tasks were kept, dropped and new.
@@ -276,10 +277,14 @@ class TaskSampler(GrowingSampler):
         match = _match(found, self._keys.hashes(mine), missing=-1)
         kept = match >= 0
         old_rows, new_rows = rows[match[kept]], mine[kept]
-        fresh = selector.placement.fetch_state(self.state, selector.num_tasks)
+        fresh = unlearnt(
+            selector.placement.fetch_state(self.state, selector.num_tasks),
+            self._fresh_state(),
+        )
         new = mine[~kept].astype(np.int32)
         start = np.zeros(len(new), np.float32)
-        moved = carry(state, fresh, old_rows, new_rows, Start(new, start, start))
+        begin = Start(new, start, start)
+        moved = carry(state, fresh, old_rows, new_rows, begin, stays=GRAPH)
         where = np.full(extra["capacity"], -1, np.int32)
         where[old_rows] = new_rows
         self._rows.load(self._moved_rows(arrays, where))

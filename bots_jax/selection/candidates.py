@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from bots_jax.selection.choose import Selection, race_rates
+from bots_jax.selection.choose import race_rates
+from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import JudgeFn, sweep_judged
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.top_k import rankable

@@ -11,7 +11,7 @@ A race that is given up is completed by a sweep, from what the race has left ope
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jax import Array, lax
 from bots_jax import counter_bits
 from bots_jax.beta import beta_mean, sample_beta
 from bots_jax.beta.density import density_bound
+from bots_jax.selection.completion import Found, Selection, completed, swept
 from bots_jax.selection.gumbel import gumbel_noise, temper
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.race import TIME_LIMIT, race_nearest
@@ -29,67 +30,11 @@ from bots_jax.selection.scores import (
     target_distance_scores,
     target_log_density,
 )
-from bots_jax.selection.sweep import Chosen, sweep
+from bots_jax.selection.sweep import sweep
 from bots_jax.selection.walk import Words, walk
 from bots_jax.types import EstimateFn, ScoreFn
 
 _FIRST = np.float32(1e30)  # a score that no other reaches
-
-SWEPT, RACED, RACED_THEN_SWEPT = 0, 1, 2
-
-
-class Selection(NamedTuple):
-    """A batch, and how it was found.
-
-    Attributes:
-      task_ids: int32 [B], best first; -1 in slots that no eligible task is left for.
-      draws: float32 [B], the success chances that they were judged by.
-      path: int32, SWEPT, RACED or RACED_THEN_SWEPT.
-      num_points: int32, points that a race looked at; 0 for a sweep.
-    """
-
-    task_ids: Array
-    draws: Array
-    path: Array
-    num_points: Array
-
-
-class _Found(NamedTuple):
-    """What a race leaves to the sweep that completes it."""
-
-    task_ids: Array
-    draws: Array
-    num_found: Array
-
-    def place(self, ids: Array) -> Array:
-        """Where in a block of tasks the found ones are; out of it for the others."""
-        place = self.task_ids - ids[0]
-        is_here = (place >= 0) & (place < ids.shape[0])
-        is_here &= lax.iota(jnp.int32, place.shape[0]) < self.num_found
-        return jnp.where(is_here, place, ids.shape[0])
-
-
-def _swept(chosen: Chosen) -> Selection:
-    return Selection(*chosen, jnp.int32(SWEPT), jnp.int32(0))
-
-
-def _completed(
-    batch_size: int, found: _Found, num_points: Array, complete: Callable[[], Chosen]
-) -> Selection:
-    """Takes what a race found, or completes it by a sweep if that is not enough.
-
-    The sweep stands in a loop of at most one turn, which costs nothing where it is not
-    needed; lax.cond would run it in every lane of a vmap, and copies on CPU.
-    """
-    enough = found.num_found >= batch_size
-    raced = Chosen(found.task_ids[:batch_size], found.draws[:batch_size])
-    _, chosen = lax.while_loop(
-        lambda carry: carry[0],
-        lambda carry: (jnp.bool_(False), complete()),
-        (~enough, raced),
-    )
-    path = jnp.where(enough, RACED, RACED_THEN_SWEPT).astype(jnp.int32)
-    return Selection(*chosen, path, num_points)
 
 
 def sweep_draws(
@@ -130,7 +75,7 @@ def sweep_draws(
         scores = target_distance_scores(draws, task.target)
         return temper(noise_key(), scores, temperature, ids), draws, task.eligible
 
-    return _swept(sweep(pool.here, batch_size, score))
+    return swept(sweep(pool.here, batch_size, score))
 
 
 def sweep_estimates(
@@ -173,7 +118,7 @@ def sweep_estimates(
         ids = pool.here.task_ids(start, size)
         return temper(noise_key(), scores, temperature, ids), draws, task.eligible
 
-    return _swept(sweep(here, batch_size, score, here.size))
+    return swept(sweep(here, batch_size, score, here.size))
 
 
 def race_draws(
@@ -200,7 +145,7 @@ def race_draws(
     race_key, draw_key = jax.random.split(key)
     draw_key = counter_bits.shared(draw_key)
     near = race_nearest(race_key, pool, batch_size, above_one=above_one)
-    found = _Found(near.task_ids, near.draws, near.num_found)
+    found = Found(near.task_ids, near.draws, near.num_found)
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task = pool.block(start, size)
@@ -216,7 +161,7 @@ def race_draws(
         draws = draws.at[found.place(ids)].set(found.draws, mode="drop")
         return target_distance_scores(draws, task.target), draws, task.eligible
 
-    return _completed(
+    return completed(
         batch_size,
         found,
         near.num_points,
@@ -298,7 +243,7 @@ def sweep_scores(
         scores = temper(noise_key(), scores, temperature, ids)
         return scores, beta_mean(task.alpha, task.beta), task.eligible
 
-    return _swept(sweep(pool.here, batch_size, judge))
+    return swept(sweep(pool.here, batch_size, judge))
 
 
 def race_target_density(
@@ -388,7 +333,7 @@ def race_rates(
     arrived = walk(words, pool.num_tasks, batch_size, limit, chance)
     ids = jnp.maximum(arrived.task_ids, 0)
     num_found = jnp.where(arrived.exceeded, 0, arrived.num_found)
-    found = _Found(arrived.task_ids, judge(pool.at(ids), ids)[1], num_found)
+    found = Found(arrived.task_ids, judge(pool.at(ids), ids)[1], num_found)
     order = lax.iota(jnp.float32, ids.shape[0]) / np.float32(ids.shape[0])
 
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
@@ -399,7 +344,7 @@ def race_rates(
         first = scores.at[found.place(block_ids)]
         return first.set(_FIRST * (2 - order), mode="drop"), draws, task.eligible
 
-    return _completed(
+    return completed(
         batch_size,
         found,
         arrived.num_points,

@@ -22,7 +22,7 @@ from jax import Array
 
 from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean
-from bots_jax.selection.choose import SWEPT, Selection
+from bots_jax.selection.completion import SWEPT, Selection
 from bots_jax.selection.gumbel import gumbel_noise, temper
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.sweep import sweep

@@ -19,6 +19,7 @@ from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.values import expected_variance
 from bots_jax.selectors.belief import BetaSettings, beta_belief
 from bots_jax.selectors.composed import Composed, ComposedState, compose
+from bots_jax.selectors.effective_size import settle_forgetting
 from bots_jax.selectors.engine import SELECTIONS
 from bots_jax.selectors.scoring import Scoring, check_scoring
 from bots_jax.types import TaskSelector
@@ -85,6 +86,8 @@ def adaptive(
       pacing: share of the gap between target and a batch's success rate by which the
         target is moved against it, in [0, 1].
       coverage: what keeps the whole pool in play; by default `default_coverage`.
+        Without it and without a temperature the choice can lock: where trust falls to
+        0, unseen tasks look alike, and no evidence comes that would restore it.
       token_costs: expected tokens of a rollout, > 0, a scalar or [N]: scores are
         divided by them. None without; not for Thompson draws.
       staleness_bonus: added to the (log) score, times the root of a task's age in
@@ -255,11 +258,9 @@ def check_forgettings(forgetting: Any, ess_max: Any, group_size: Any) -> tuple:
     """
     checks.check_number("group_size", group_size, 1, 2.0**24)
     if ess_max is not None:
-        if not (isinstance(forgetting, str) and forgetting == AUTO):
-            raise ValueError("forgetting and ess_max must not both be given, got both.")
-        if not checks.is_traced(group_size):
-            checks.check_number("ess_max", ess_max, float(group_size), np.inf)
-        return (group_size / ess_max,)
+        is_auto = isinstance(forgetting, str) and forgetting == AUTO
+        given = None if is_auto else forgetting
+        return (settle_forgetting(given, ess_max, group_size),)
     if isinstance(forgetting, str):
         checks.check_choice("forgetting", forgetting, (AUTO,))
         return FORGETTINGS

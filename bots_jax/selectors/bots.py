@@ -30,6 +30,10 @@ from bots_jax.posterior.lazy import (
 from bots_jax.posterior.recurrence import update_posterior
 from bots_jax.selection.pool import Pool
 from bots_jax.selectors.common import evidence_info, fit, select_info
+from bots_jax.selectors.effective_size import (
+    settle_forgetting,
+    settle_implicit_weight,
+)
 from bots_jax.selectors.engine import ENGINES, SELECTIONS, ChooseFn, Rule, make_plan
 from bots_jax.selectors.state import BotsState, counts_of, init_bots
 from bots_jax.shard import Shard
@@ -48,8 +52,10 @@ def bots(
     num_tasks: int,
     batch_size: int,
     group_size: float = 16,
-    forgetting: Any = 0.1,
-    implicit_weight: Any = 0.1,
+    forgetting: Any = None,
+    implicit_weight: Any = None,
+    ess_max: Any = None,
+    ess_implicit: Any = None,
     target_success_prob: Any = 0.5,
     temperature: Any = 0.0,
     capability_momentum: Any = 0.9,
@@ -66,15 +72,26 @@ def bots(
     Numbers may be Python numbers, arrays or traced scalars: traced ones are not
     range-checked, so that a sweep over them is a `vmap` over this factory.
 
+    What is believed of a task settles between ess_implicit and ess_max rollouts beyond
+    the prior, by how often it is visited:
+
+      forgetting = group_size / ess_max
+      implicit_weight = forgetting * ess_implicit / group_size
+
     Args:
       num_tasks: N, in [1, 2^31 - 2].
       batch_size: B, distinct tasks per step, in [1, N].
       group_size: rollouts per task that implicit evidence is worth before its weight,
         in [1, 2^24]; n in the paper. Real evidence counts its own rollouts.
       forgetting: share of the way back to the prior that every task goes in a step,
-        in [0, 1]; lambda in the paper.
+        in [0, 1]; lambda in the paper. None for 0.1, or for what `ess_max` says.
       implicit_weight: weight of what the plug-in predicts for tasks that were not
         rolled out, in [0, 1]; rho in the paper. Without references it has no effect.
+        None for 0.1, or for what `ess_implicit` says.
+      ess_max: instead of forgetting, how many rollouts beyond the prior are believed
+        of a task that is visited in every step, >= group_size.
+      ess_implicit: instead of implicit_weight, how many are believed of a task that is
+        never visited, by the plug-in alone, in [0, group_size / forgetting].
       target_success_prob: wanted success chance, in [0, 1], a scalar or [N]; p*.
       temperature: >= 0; 0 takes the nearest draws, more draws batches tempered by
         exp(-distance / temperature); tau in the official code.
@@ -117,8 +134,10 @@ def bots(
     batch_size = checks.check_count("batch_size", batch_size)
     checks.check_batch_fits(num_tasks, batch_size)
     checks.check_number("group_size", group_size, 1, 2.0**24)
-    checks.check_number("forgetting", forgetting, 0, 1)
-    checks.check_number("implicit_weight", implicit_weight, 0, 1)
+    forgetting = settle_forgetting(forgetting, ess_max, group_size)
+    implicit_weight = settle_implicit_weight(
+        implicit_weight, ess_implicit, forgetting, group_size
+    )
     checks.check_number("temperature", temperature, 0, 1e6)
     checks.check_number("capability_momentum", capability_momentum, 0, 1)
     checks.check_setting("target_success_prob", target_success_prob, num_tasks, 0, 1)

@@ -13,7 +13,7 @@ from bots_jax import checks
 from bots_jax.beta import beta_mean
 from bots_jax.evidence.counts import Rows
 from bots_jax.fences import after, computed_apart
-from bots_jax.selection.choose import RACED_THEN_SWEPT, Selection
+from bots_jax.selection.completion import RACED_THEN_SWEPT, Selection
 from bots_jax.selection.pool import Pool
 from bots_jax.selection.top_k import count_eligible
 from bots_jax.types import SelectInfo, State, TaskSelector, UpdateInfo

@@ -15,7 +15,7 @@ from jaxtyping import Int32
 
 from bots_jax import checks
 from bots_jax.selection.candidates import choose_among
-from bots_jax.selection.choose import Selection
+from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import (
     Coverage,
     JudgeFn,
@@ -114,6 +114,8 @@ class ComposedState(NamedTuple):
       fast_rate: float32 [N], running success rate that forgets fast; NaN before the
         first visit; None where progress is not tracked.
       slow_rate: float32 [N], one that forgets slowly; likewise.
+      num_references: int32, columns of references that new tasks must come with; None
+        for none.
     """
 
     belief: Any
@@ -126,6 +128,7 @@ class ComposedState(NamedTuple):
     token_costs: Setting | None
     fast_rate: PerTask | None
     slow_rate: PerTask | None
+    num_references: Int32[Array, ""] | None
 
 
 def compose(parts: Composed) -> TaskSelector:
@@ -226,6 +229,7 @@ def init_composed(parts: Composed, references: Any) -> ComposedState:
         token_costs=own(parts.token_costs, jnp.float32),
         fast_rate=rates(),
         slow_rate=rates(),
+        num_references=own(parts.belief.num_references or None, jnp.int32),
     )
 
 

@@ -21,7 +21,6 @@ from jax import Array
 
 from bots_jax import checks
 from bots_jax.selection.choose import (
-    Selection,
     race_draws,
     race_target_density,
     race_tempered_draws,
@@ -29,6 +28,7 @@ from bots_jax.selection.choose import (
     sweep_estimates,
     sweep_scores,
 )
+from bots_jax.selection.completion import Selection
 from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.pool import Pool
 from bots_jax.selection.scores import target_log_density, thompson_draws

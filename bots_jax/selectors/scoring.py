@@ -11,11 +11,11 @@ from jax import Array
 from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean, sample_beta
 from bots_jax.selection.choose import (
-    Selection,
     race_draws,
     race_rates,
     race_tempered_draws,
 )
+from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import JudgeFn
 from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.pool import Candidates, Pool

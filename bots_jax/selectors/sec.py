@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean
 from bots_jax.evidence.counts import Rows
-from bots_jax.selection.choose import SWEPT, Selection
+from bots_jax.selection.completion import SWEPT, Selection
 from bots_jax.selection.coverage import Coverage, JudgeFn
 from bots_jax.selection.gumbel import gumbel_noise
 from bots_jax.selection.pool import Candidates, Pool

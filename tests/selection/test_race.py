@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bots_jax.selection import Pool, choose
+from bots_jax.selection import Pool, choose, completion
 from tests.statistical import CAUGHT, HONEST, chi_square_pvalue
 
 race_module = importlib.import_module("bots_jax.selection.race")
@@ -103,7 +103,7 @@ def run(select, law: Law, num_keys: int = KEYS, seed: int = 0):
     ids, draws, path = (np.asarray(x) for x in found[:3])
     assert all(len(set(row)) == law.batch_size for row in ids.tolist())
     assert law.eligible()[ids].all()
-    return ids, draws, float(np.mean(path == choose.RACED))
+    return ids, draws, float(np.mean(path == completion.RACED))
 
 
 @functools.cache
@@ -363,7 +363,7 @@ def test_a_stale_concentration_is_seen():
     law = PLAIN
     pool = pool_of(law)._replace(max_concentration=jnp.float32(2.5))
     found = choose.race_draws(jax.random.key(0), pool, 8, above_one=False)
-    assert int(found.path) == choose.RACED_THEN_SWEPT
+    assert int(found.path) == completion.RACED_THEN_SWEPT
 
 
 def test_too_few_eligible_tasks_leave_slots_empty():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bots_jax
-from bots_jax.selection import choose
+from bots_jax.selection import completion
 from bots_jax.selectors.engine import Rule, make_plan
 from tests.selector_cases import make_references
 
@@ -149,7 +149,7 @@ def test_vmap_over_states_of_a_race():
 
 
 def test_paths_have_distinct_codes():
-    assert len({choose.SWEPT, choose.RACED, choose.RACED_THEN_SWEPT}) == 3
+    assert len({completion.SWEPT, completion.RACED, completion.RACED_THEN_SWEPT}) == 3
 
 
 def test_set_posterior_in_both_engines():
