@@ -198,7 +198,7 @@ def test_key_reuse_check_catches_planted_bug():
         jax.jit(twice)(key())
 
 
-@all_cases
+@core_cases
 def test_x64_changes_nothing(case):
     def run():
         selector, state = case.start()

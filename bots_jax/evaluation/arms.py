@@ -166,7 +166,7 @@ def check_arms(names: Sequence[str]) -> tuple[str, ...]:
     Example:
       >>> check_arms(["bots", "best"])  # doctest: +ELLIPSIS
       Traceback (most recent call last):
-      ValueError: arms must be among uniform, bots, ...; got 'best'.
+      ValueError: arms must be among uniform, ...; got 'best'.
     """
     if not names:
         raise ValueError("arms must name at least one arm, got none.")

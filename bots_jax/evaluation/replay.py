@@ -255,8 +255,9 @@ def replay(
       ValueError: for settings that the matrix does not allow.
     """
     check_replay(settings, matrix)
+    chosen = PLUGINS if plugins is None else plugins
     results = []
-    for name, recipe in {CONSTANT: None, **(plugins or PLUGINS)}.items():
+    for name, recipe in {CONSTANT: None, **chosen}.items():
         found: dict[int, list[Quality]] = {}
         for seed in range(settings.seeds):
             tell(f"{name}, seed {seed}")

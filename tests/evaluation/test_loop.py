@@ -199,7 +199,16 @@ def large_constants(traced) -> list:
     return [const for const in traced.jaxpr.consts if np.size(const) >= N]
 
 
-@pytest.mark.parametrize("name", list(ARMS))
+FEW = {"uniform", "bots", "dynamic_sampling", "adaptive", "sec", "oracle"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FEW else pytest.mark.nightly)
+        for name in ARMS
+    ],
+)
 def test_every_arm_runs_compiled_once_for_all_seeds(name):
     """What one seed's selector holds must not differ from another's."""
     arm, inputs = prepared(name)

@@ -52,7 +52,7 @@ MAKERS = {
         num_tasks=N,
         batch_size=B,
         levels=(0.0, 0.5, 1.0),
-        prior_level_counts=1 + order[:, None] * np.float32([0, 0.1, 0.2]),
+        prior_level_counts=1 + order[:, None] * np.array([[0, 0.1, 0.2]]),
     ),
 }
 kinds = pytest.mark.parametrize("kind", MAKERS)
@@ -73,7 +73,7 @@ def selector_of(kind: str, backwards: bool = False) -> bots_jax.TaskSelector:
     return MAKERS[kind](order)
 
 
-def references_of(kind: str, number: int = N, seed: int = 1) -> np.ndarray | None:
+def references_of(kind: str, number: int = N, seed: int = 1) -> Any:
     if kind != "references":
         return None
     return np.random.default_rng(seed).random((number, 3)).astype(np.float32)

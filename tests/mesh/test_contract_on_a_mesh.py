@@ -12,7 +12,7 @@ import bots_jax
 from bots_jax.selectors.common import mark_eligible
 from bots_jax.shard import Shard
 from tests.mesh.meshes import ALL, FEW, RACED, assert_same_bits, run
-from tests.selector_cases import CASES, NUM_TASKS, Case, make_evidence
+from tests.selector_cases import CASES, CORE, NUM_TASKS, Case, make_evidence
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -28,7 +28,10 @@ def on_mesh(case: Case, layout) -> list[Any]:
 
 
 SLOW = ("bots_race_tempered", "bots_tempered", "bots_lazy", "bots_density")
-FASTER = [case for case in CASES if case.name not in SLOW]  # nightly: all
+FAMILIES = {"mopps", "graded", "continuous", "dps", "sec"}  # others are composed alike
+FASTER = [  # nightly: all
+    case for case in CASES if case.name in (CORE | FAMILIES) - set(SLOW)
+]
 
 
 @pytest.mark.parametrize("case", FASTER, ids=lambda case: case.name)

@@ -32,8 +32,8 @@ def settled(shown: float = GROUP_SIZE, **settings) -> np.ndarray:
         return selector.update(state, evidence)[0], None
 
     state, _ = jax.lax.scan(step, state, length=STEPS)
-    alpha, beta = map(np.float64, selector.posterior(state))
-    return (alpha + beta - (np.float64(np.float32(0.7)) + 2.5))[:2]
+    alpha, beta = (np.asarray(x, np.float64) for x in selector.posterior(state))
+    return (alpha + beta - float(np.float32(0.7)) - 2.5)[:2]
 
 
 @ENGINES
@@ -70,11 +70,8 @@ def test_largest_implicit_size_is_not_refused_for_rounding():
 
 
 def test_sizes_may_be_swept():
-    def posterior(ess_max, ess_implicit):
-        return settled_traced(ess_max, ess_implicit)
-
     sizes = jnp.float32([40, 80]), jnp.float32([4, 12])
-    have = jax.jit(jax.vmap(posterior))(*sizes)
+    have = jax.jit(jax.vmap(settled_traced))(*sizes)
     np.testing.assert_allclose(have, np.stack(sizes, axis=1), rtol=1e-4)
 
 
