@@ -1,6 +1,6 @@
 """Executes percent-format sources and writes the notebook beside each.
 
-    python make_notebooks.py [SOURCE ...]
+python make_notebooks.py [SOURCE ...]
 """
 
 import pathlib
