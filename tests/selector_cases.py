@@ -219,9 +219,15 @@ CASES = [
 
 
 CORE = {
-    case.name for case in CASES if case.factory in (bots_jax.bots, bots_jax.uniform)
-} | {"adaptive", "adaptive_all"}
-"""Cases whose code paths are their own; most others are parts of these, composed."""
+    "bots",
+    "bots_per_task",
+    "bots_lazy",
+    "bots_means",
+    "uniform",
+    "uniform_eligible",
+    "adaptive",
+}
+"""Cases that show the whole contract in every run; the others do so every night."""
 
 all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 """For what each selector must show in every run."""

@@ -82,7 +82,7 @@ def pointers(tree) -> list[int]:
     return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)]
 
 
-@all_cases
+@core_cases
 def test_no_two_fields_of_a_state_share_a_buffer(case):
     selector, fresh = case.start()
     mask = np.ones(selector.num_tasks, bool)
@@ -96,7 +96,7 @@ def test_no_two_fields_of_a_state_share_a_buffer(case):
         assert len(set(pointers(state))) == len(pointers(state))
 
 
-@all_cases
+@core_cases
 def test_two_states_of_one_selector_share_no_buffer(case):
     """Else donating one would take the other with it."""
     selector, first = case.start()

@@ -234,7 +234,7 @@ def test_checkpoint_restores_every_bit(case, tmp_path):
     assert_same_bits(step(key(), restored, evidence), step(key(), state, evidence))
 
 
-@all_cases
+@core_cases
 def test_info_has_one_fixed_set_of_scalars(case):
     _, state, step = ready(case)
     info = step(key(), state, make_evidence(0))[2]

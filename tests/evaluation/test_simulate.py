@@ -260,7 +260,7 @@ def test_help_shows_defaults_and_the_command_is_listed(capsys):
         main(["simulate", "--help"])
     printed = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     assert caught.value.code == 0
-    assert "(default: 20000)" in printed and "(default: uniform bots" in printed
+    assert "(default: 20000)" in printed and "(default: uniform offline" in printed
     assert "simulate" in cli.usage()
 
 

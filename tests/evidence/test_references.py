@@ -19,7 +19,9 @@ def rates(num_tasks: int = NUM_TASKS, models: int = MODELS) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 17, (num_tasks, models)) / 16
 
 
-@pytest.mark.parametrize("models", [1, 2, 5])
+@pytest.mark.parametrize(
+    "models", [2, *(pytest.param(m, marks=pytest.mark.nightly) for m in (1, 5))]
+)
 def test_laws_of_a_plugin(models):
     assert_laws(references(num_references=models), rates(models=models), NUM_TASKS)
 

@@ -28,7 +28,7 @@ def on_mesh(case: Case, layout) -> list[Any]:
 
 
 SLOW = ("bots_race_tempered", "bots_tempered", "bots_lazy", "bots_density")
-FAMILIES = {"mopps", "graded", "continuous", "dps", "sec"}  # others are composed alike
+FAMILIES = {"mopps", "continuous"}  # others are composed alike
 FASTER = [  # nightly: all
     case for case in CASES if case.name in (CORE | FAMILIES) - set(SLOW)
 ]
