@@ -197,7 +197,8 @@ def test_settings_on_disk_out_of_range(seed, target, capsys):
 
 def test_an_unknown_command(capsys):
     said = refused(capsys, "trian", status=2)
-    assert said == "command must be one of: train, bench; got 'trian'."
+    commands = "train, replay, simulate, bench"
+    assert said == f"command must be one of: {commands}; got 'trian'."
 
 
 def test_help_names_the_commands(capsys):

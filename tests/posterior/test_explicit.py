@@ -1,5 +1,7 @@
 """Fading counts: each clock against a loop over all tasks in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,13 +26,21 @@ def everyone(x):
     return x
 
 
+_collect = jax.jit(lambda evidence: collect_rows(evidence, NUM_TASKS))
+
+
+@functools.cache
+def rows_of(step: int):
+    return _collect(make_evidence(step))
+
+
 def run(clock: str, num_steps: int = 60, changes: np.ndarray | None = None):
     counts = init_explicit(NUM_TASKS, FORGETTINGS, clock)
     add = jax.jit(lambda c, rows: add_explicit(c, rows, clock, Shard(NUM_TASKS)))
     for step in range(num_steps):
         if changes is not None:
             counts = counts._replace(policy_change=jnp.float32(changes[step]))
-        counts = add(counts, collect_rows(make_evidence(step), NUM_TASKS))
+        counts = add(counts, rows_of(step))
     return counts
 
 
@@ -40,7 +50,7 @@ def slow(clock: str, num_steps: int = 60, changes: np.ndarray | None = None):
     failures = np.zeros_like(successes)
     keep = 1 - np.array(FORGETTINGS)
     for step in range(num_steps):
-        rows = collect_rows(make_evidence(step), NUM_TASKS)
+        rows = rows_of(step)
         ids = np.asarray(rows.task_ids)[np.asarray(rows.valid)]
         good = np.asarray(rows.successes)[np.asarray(rows.valid)]
         bad = np.asarray(rows.failures)[np.asarray(rows.valid)]
@@ -90,9 +100,10 @@ def test_policy_clock_without_reports_is_the_step_clock():
 
 def test_step_clock_is_the_recurrence_of_the_paper():
     posterior = init_posterior(NUM_TASKS, 1.0, 1.0)
+    update = jax.jit(lambda p, rows: update_posterior(p, rows, None, 0.1, 0.0))
     for step in range(30):
-        rows = collect_rows(make_evidence(step), NUM_TASKS)
-        posterior = update_posterior(posterior, rows, None, 0.1, 0.0)
+        rows = rows_of(step)
+        posterior = update(posterior, rows)
     successes, failures = read_explicit(run("step", 30), everyone, "step")
     np.testing.assert_allclose(1 + successes[:, 1], posterior.alpha, rtol=2e-5)
     np.testing.assert_allclose(1 + failures[:, 1], posterior.beta, rtol=2e-5)
@@ -117,7 +128,7 @@ def _one(task: int):
 def test_forgetting_of_one_keeps_only_the_last_step():
     counts = run("step")
     successes = np.asarray(read_explicit(counts, everyone, "step")[0])[:, 3]
-    rows = collect_rows(make_evidence(59), NUM_TASKS)
+    rows = rows_of(59)
     ids = np.asarray(rows.task_ids)[np.asarray(rows.valid)]
     want = np.zeros(NUM_TASKS)
     want[ids] = np.asarray(rows.successes)[np.asarray(rows.valid)]
