@@ -183,16 +183,9 @@ def _time(
     repetitions: int,
     **how: Any,
 ) -> list[dict[str, Any]]:
-    with harness.progress(label, len(candidates) * (repetitions + 1)) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-            **how,
-        )
+    timings = harness.time_candidates(
+        label, candidates, config, repetitions=repetitions, **how
+    )
     return [timing.as_row() for timing in timings]
 
 

@@ -217,6 +217,26 @@ def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+def time_candidates(
+    label: str, candidates: Sequence[Candidate], config: Any, **how: Any
+) -> list[Timing]:
+    """Times candidates in turn, by the numbers of a script and with a progress bar.
+
+    Args:
+      label: of the bar.
+      candidates: at least one.
+      config: with `repetitions`, `budget_s`, `patience_s` and `seed`.
+      **how: more arguments of `interleave`, or others in their place.
+
+    Returns:
+      One timing per candidate, in the order given.
+    """
+    names = ("repetitions", "budget_s", "patience_s", "seed")
+    given = {name: getattr(config, name) for name in names} | how
+    with progress(label, len(candidates) * (given["repetitions"] + 1)) as advance:
+        return interleave(candidates, advance=advance, **given)
+
+
 def without_paths(text: str) -> str:
     """Replaces absolute paths, which tell about one machine only.
 

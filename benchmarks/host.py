@@ -118,15 +118,7 @@ def run_case(config: Config, num_tasks: int, batch_size: int) -> list[dict[str, 
         calls[NAMED] = make_host(selector, fresh(), rewards, names)
     candidates = [Candidate(name, call, warmups=5) for name, call in calls.items()]
     label = f"N={num_tasks:,} B={batch_size}"
-    with harness.progress(label, len(calls) * (config.repetitions + 1)) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=config.repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-        )
+    timings = harness.time_candidates(label, candidates, config)
     rows = [where | timing.as_row() for timing in timings]
     for row, name in zip(rows[1:], list(calls)[1:], strict=True):
         times = ratio(rows, name, BARE, num_tasks=num_tasks, batch_size=batch_size)

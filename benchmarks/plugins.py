@@ -140,15 +140,7 @@ def run_case(
     where = {"num_tasks": num_tasks, "batch_size": batch_size, "selection": selection}
     candidates = make_candidates(config, num_tasks, batch_size, selection)
     label = f"N={num_tasks:,} B={batch_size} {selection}"
-    with harness.progress(label, len(candidates) * (config.repetitions + 1)) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=config.repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-        )
+    timings = harness.time_candidates(label, candidates, config)
     rows = [where | timing.as_row() for timing in timings]
     for row in rows:
         times = ratio(rows, row["candidate"], BASE, **where)

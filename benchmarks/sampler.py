@@ -142,16 +142,7 @@ def run_case(config: Config, regime: str, num_draws: int) -> list[dict[str, Any]
         for name, draw in make_draws(regime, num_draws, config.seed).items()
     ]
     label = f"shapes {regime}, {num_draws:,} draws"
-    turns = len(candidates) * (config.repetitions + 1)
-    with harness.progress(label, turns) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=config.repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-        )
+    timings = harness.time_candidates(label, candidates, config)
     parts, rows = [], []
     for timing in timings:
         row: dict[str, Any] = {"shapes": regime, "num_draws": num_draws}

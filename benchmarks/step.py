@@ -179,16 +179,7 @@ def run_case(
         machine.reset_peak()
     case = build_case(config, chosen, pool, batch_size)
     candidates = case.steps + case.phases
-    turns = len(candidates) * (config.repetitions + 1)
-    with harness.progress(label, turns) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=config.repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-        )
+    timings = harness.time_candidates(label, candidates, config)
     phases = {candidate.name for candidate in case.phases}
     rows = []
     for timing in timings + case.failures:

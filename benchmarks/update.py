@@ -143,16 +143,7 @@ def run_case(config: Config, num_tasks: int) -> list[dict[str, Any]]:
     calls = {UPDATE: update, **make_copies(num_tasks)}
     candidates = [Candidate(name, call) for name, call in calls.items()]
     label = f"N={num_tasks:,}"
-    turns = len(candidates) * (config.repetitions + 1)
-    with harness.progress(label, turns) as advance:
-        timings = harness.interleave(
-            candidates,
-            repetitions=config.repetitions,
-            budget_s=config.budget_s,
-            patience_s=config.patience_s,
-            seed=config.seed,
-            advance=advance,
-        )
+    timings = harness.time_candidates(label, candidates, config)
     rows = [where | timing.as_row() for timing in timings]
     for row in rows:
         if "median_s" in row:

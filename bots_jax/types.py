@@ -250,6 +250,7 @@ class TaskSelector(NamedTuple):
       forgetting: share of its weight that evidence loses in a step, in [0, 1].
       remake: makes the same rule for other tasks; None if it cannot be.
       placement: where the state's per-task arrays lie.
+      num_references: columns of references that `init` needs; 0 if it can do without.
     """
 
     init: InitFn
@@ -262,6 +263,7 @@ class TaskSelector(NamedTuple):
     forgetting: Any = 0.0
     remake: RemakeFn | None = None
     placement: Placement = Placement()
+    num_references: int = 0
 
 
 Step = Callable[[Array, State, AnyEvidence], tuple[State, Array, StepInfo]]

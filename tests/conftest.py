@@ -1,5 +1,6 @@
 """How the tests run: on CPU, ranks never promoted, dtypes strict for the engine."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -13,10 +14,13 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Many tests compile the same program anew: let them find it on disk.
-_compiled = tempfile.TemporaryDirectory(prefix="bots_jax_tests_")
-jax.config.update("jax_compilation_cache_dir", _compiled.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# Many tests compile the same program anew: let them, and all workers, find it on disk.
+_PROGRAMS = "BOTS_JAX_TEST_PROGRAMS"
+if _PROGRAMS not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="bots_jax_tests_")
+    os.environ[_PROGRAMS] = _compiled.name
+jax.config.update("jax_compilation_cache_dir", os.environ[_PROGRAMS])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 hypothesis.settings.register_profile(
     "engine", deadline=None, derandomize=True, max_examples=60, database=None
@@ -42,6 +46,17 @@ def _strict_dtypes(request: pytest.FixtureRequest) -> Iterator[None]:
     chex.clear_trace_counter()
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Frees what a module has compiled: thousands of programs exhaust a process.
+
+    Each maps its code anew, and Linux allows 65,530 maps; the disk keeps slow ones.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_collection_modifyitems(

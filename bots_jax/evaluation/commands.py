@@ -12,11 +12,11 @@ import tyro
 from bots_jax import checks
 from bots_jax.evaluation.arms import ARMS, BASELINE, check_arms
 from bots_jax.evaluation.intervals import MIN_PAIRS
+from bots_jax.evaluation.progress import progress
 from bots_jax.evaluation.report import Comparison, comparison_table, save_figures
 from bots_jax.evaluation.simulate import (
     RunSettings,
     check_run_settings,
-    progress,
     run_cells,
 )
 from bots_jax.evaluation.store import (
@@ -97,7 +97,8 @@ def run_simulate(
     missing = [cell for cell in cells if store.read(cell) is None]
     if not command.quiet:
         print(f"output directory: {directory}", flush=True)
-    with progress(len(cells), len(cells) - len(missing), command.quiet) as tell:
+    done = len(cells) - len(missing)
+    with progress("simulate", len(cells), done, command.quiet) as tell:
         run_cells(store, command.settings, missing, tell)
     records = {cell: _read(store, cell) for cell in cells}
     comparisons = [_compare(command, size, records) for size in command.num_tasks]

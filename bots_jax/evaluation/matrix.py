@@ -166,6 +166,24 @@ def _read_parquet(path: pathlib.Path) -> tuple[np.ndarray, tuple[str, ...]]:
         raise _unreadable(path, error) from None
 
 
+def _check_words(words: list[Any], name: str, path: pathlib.Path) -> None:
+    """Refuses a column of words most of which are numbers: one of them is mistyped."""
+
+    def is_number(word: Any) -> bool:
+        try:
+            float(word)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    wrong = [row for row, word in enumerate(words) if not is_number(word)]
+    if wrong and 2 * len(wrong) < len(words):
+        raise ValueError(
+            f"{path} must hold numbers in column {name!r}, got {words[wrong[0]]!r:.60} "
+            f"at task {wrong[0]}."
+        )
+
+
 def _numeric_columns(
     table: Any, path: pathlib.Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -176,6 +194,7 @@ def _numeric_columns(
         kind = field.type
         if not (pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)):
             if not pyarrow.types.is_boolean(kind):
+                _check_words(table.column(place).to_pylist(), field.name, path)
                 continue
         column = table.column(place)
         if column.null_count:

@@ -19,6 +19,7 @@ import numpy as np
 
 from bots_jax import metrics
 from bots_jax.evaluation.matrix import PassRates
+from bots_jax.evaluation.progress import TellFn
 from bots_jax.evidence.ability import ability
 from bots_jax.evidence.counts import collect_rows
 from bots_jax.evidence.group_prior import group_prior
@@ -238,7 +239,7 @@ def replay(
     matrix: PassRates,
     settings: ReplaySettings,
     plugins: dict[str, Recipe] | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: TellFn = lambda what, finished: None,
 ) -> list[Result]:
     """Walks a matrix with every plug-in.
 
@@ -246,7 +247,7 @@ def replay(
       matrix: pass rates, weakest model first.
       settings: how it is walked.
       plugins: by name; `PLUGINS` by default.
-      tell: is told what runs next.
+      tell: is told what runs, and when it is finished.
 
     Returns:
       One result per plug-in, the constant predictor first, and policy.
@@ -260,13 +261,14 @@ def replay(
     for name, recipe in {CONSTANT: None, **chosen}.items():
         found: dict[int, list[Quality]] = {}
         for seed in range(settings.seeds):
-            tell(f"{name}, seed {seed}")
+            tell(f"{name}, seed {seed}", 0)
             if recipe is None:
                 one = _constant(matrix, settings, seed)
             else:
                 one = _run_plugin(matrix, settings, recipe, seed)
             for policy, quality in one:
                 found.setdefault(policy, []).append(quality)
+            tell(f"{name}, seed {seed}", 1)
         for policy, qualities in found.items():
             mean = np.array(qualities, float).mean(axis=0)
             rate = float(matrix.rates[:, policy].mean())
@@ -297,7 +299,6 @@ class _Pair(NamedTuple):
 
     earned: Any
     fixed: Any
-    plugin: Any = None
 
 
 def _run_plugin(
@@ -308,11 +309,12 @@ def _run_plugin(
         if states is None or programs is None or settings.mode == "alone":
             wanted = recipe.wants(len(turn.references))
             known = matrix.rates[:, [turn.references[number] for number in wanted]]
-            beliefs = _beliefs(recipe.make(known, group).fit(len(known)), len(known))
+            plugin = recipe.make(known, group).fit(len(known))
+            beliefs = _beliefs(plugin, len(known))
             given = known if recipe.shows else None
             states = _Pair(beliefs.earned.init(given), beliefs.fixed.init(given))
             if programs is None:  # the same for all policies: data are in the states
-                programs = _programs(beliefs, len(known))
+                programs = _programs(plugin, beliefs, len(known))
         rates = matrix.rates[:, turn.policy]
         for task_ids in turn.task_ids:
             rate = jnp.asarray(rates[task_ids])
@@ -336,7 +338,6 @@ def _beliefs(plugin: Plugin, num_tasks: int) -> _Pair:
     return _Pair(
         earned=beta_belief(settings._replace(trusts=TRUSTS)),
         fixed=beta_belief(settings._replace(trusts=(FIXED_TRUST,))),
-        plugin=plugin,
     )
 
 
@@ -347,7 +348,7 @@ class _Programs(NamedTuple):
     read: Callable
 
 
-def _programs(beliefs: _Pair, num_tasks: int) -> _Programs:
+def _programs(plugin: Plugin, beliefs: _Pair, num_tasks: int) -> _Programs:
     shard, everyone = Shard(num_tasks), lambda x: x
 
     @jax.jit
@@ -360,9 +361,9 @@ def _programs(beliefs: _Pair, num_tasks: int) -> _Programs:
 
     @jax.jit
     def read(states: _Pair) -> tuple[jax.Array, list[jax.Array], jax.Array]:
-        said = beliefs.plugin.predict(states.earned.plugin, everyone, shard)
+        said = plugin.predict(states.earned.plugin, everyone, shard)
         means = []
-        for belief, state in zip(beliefs[:2], states[:2], strict=True):
+        for belief, state in zip(beliefs, states, strict=True):
             alpha, beta = belief.counts(state, everyone, shard)
             means.append(alpha / (alpha + beta))
         return said.success_prob, means, expected_trust(states.earned.bank)

@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from bots_jax.evaluation.matrix import PassRates, read_matrix
+from bots_jax.evaluation.progress import progress
 from bots_jax.evaluation.replay import (
     CONSTANT,
     PLUGINS,
@@ -79,7 +80,8 @@ def run_replay(
         mode=command.mode,
     )
     check_replay(settings, matrix)
-    with _progress(settings, command.quiet) as tell:
+    total = command.seeds * (len(PLUGINS) + 1)
+    with progress("replay", total, quiet=command.quiet) as tell:
         results = replay(matrix, settings, tell=tell)
     tables = [quality_table(results, matrix, settings), weight_table(results)]
     write_text(
@@ -228,29 +230,3 @@ def save_figure(path: pathlib.Path, results: Sequence[Result]) -> None:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     draw_replay(figure.subplots(1, 2), results)
     figure.savefig(path, dpi=120)
-
-
-class _progress:
-    """A line of progress, or nothing."""
-
-    def __init__(self, settings: ReplaySettings, quiet: bool):
-        import rich.console
-        import rich.progress
-
-        console = rich.console.Console(stderr=True)
-        total = settings.seeds * (len(PLUGINS) + 1)
-        self._bar = rich.progress.Progress(console=console, disable=quiet)
-        self._task = self._bar.add_task("replay", total=total)
-        self._told = False
-
-    def __enter__(self) -> Callable[[str], None]:
-        self._bar.start()
-        return self._tell
-
-    def _tell(self, text: str) -> None:
-        self._bar.update(self._task, advance=1 if self._told else 0, description=text)
-        self._told = True
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.update(self._task, advance=1)
-        self._bar.stop()

@@ -1,10 +1,7 @@
 """Every arm on every pool and seed: runs what is missing, one file per result."""
 
-import contextlib
 import dataclasses
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -13,6 +10,7 @@ from jax import Array
 from bots_jax import checks
 from bots_jax.evaluation.arms import ARMS, Pool
 from bots_jax.evaluation.loop import Arm, as_arm, make_run
+from bots_jax.evaluation.progress import TellFn
 from bots_jax.evaluation.store import Cell, ResultStore
 from bots_jax.evaluation.students import (
     Student,
@@ -24,9 +22,6 @@ from bots_jax.evaluation.students import (
 from bots_jax.evaluation.summary import curves_of, summarise_run
 from bots_jax.evaluation.tables import ratio_with_coverage
 from bots_jax.types import State
-
-TellFn = Callable[[str, int], None]
-"""tell(what runs now, results finished since the last call)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,62 +145,3 @@ def check_run_settings(settings: RunSettings, sizes: tuple[int, ...]) -> None:
         checks.check_batch_fits(size, settings.batch_size)
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"num_tasks must not repeat, got {list(sizes)}.")
-
-
-@contextlib.contextmanager
-def progress(total: int, done: int = 0, quiet: bool = False) -> Iterator[TellFn]:
-    """Shows what runs and the time left: a bar, or lines where there is no terminal.
-
-    Args:
-      total: results.
-      done: those that were there before.
-      quiet: show nothing.
-
-    Yields:
-      A function to call with what runs, and how many results were finished.
-
-    Example:
-      >>> with progress(2, done=1) as tell:
-      ...     tell("bots, seed 1", 0); tell("bots, seed 1: done", 1)
-      simulate: 2/2  bots, seed 1: done  0 s left
-    """
-    import rich.console
-    import rich.progress
-
-    console = rich.console.Console(file=sys.stdout)
-    if quiet:
-        yield lambda what, finished: None
-    elif not console.is_terminal:
-        yield _plain_lines(total, done)
-    else:
-        columns = (
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("left"),
-            rich.progress.TimeRemainingColumn(),
-        )
-        with rich.progress.Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("simulate", total=total, completed=done)
-
-            def tell(what: str, finished: int) -> None:
-                bar.update(
-                    task, advance=finished, description=None if finished else what
-                )
-
-            yield tell
-
-
-def _plain_lines(total: int, before: int) -> TellFn:
-    started, done = time.monotonic(), before
-
-    def tell(what: str, finished: int) -> None:
-        nonlocal done
-        if not finished:
-            return
-        done += finished
-        seconds = (time.monotonic() - started) / (done - before) * (total - done)
-        print(f"simulate: {done}/{total}  {what}  {seconds:.0f} s left", flush=True)
-
-    return tell

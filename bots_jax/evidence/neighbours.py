@@ -26,7 +26,7 @@ from bots_jax.evidence.plugin import (
     Prediction,
     independent_trials,
 )
-from bots_jax.fences import after, computed_apart
+from bots_jax.repeats import first_occurrence
 from bots_jax.shard import Cut, Shard
 from bots_jax.types import IdPerTask, PerTask, Scalar
 
@@ -268,25 +268,22 @@ def learn_neighbours(
     taught = rows.valid[:, None] & (ids >= 0) & (ids != rows.task_ids[:, None])
     place = shard.rows_of(jnp.where(taught, ids, shard.num_tasks).reshape(-1))
 
-    def decayed() -> tuple[Array, Array]:
-        at = lambda x: x.at[place].get(mode="clip")  # noqa: E731
-        kept = _kept(now - at(state.pushed_update), forgetting)
-        return kept * at(state.pushed_successes), kept * at(state.pushed_failures)
+    first = first_occurrence(place)  # a task may be taught by several rows
+    at = lambda x: x.at[place].get(mode="clip")  # noqa: E731
+    last = at(state.pushed_update)
+    kept = _kept(now - last, forgetting)
 
-    # A task may be taught by several rows: all set the same decayed sum, then all add.
-    successes, failures = computed_apart(rows.successes, decayed)
-    place = after(place, successes)
-
-    def push(x: Array, old: Array, evidence: Array) -> Array:
+    def push(x: Array, evidence: Array) -> Array:
         more = jnp.broadcast_to(evidence[:, None], ids.shape)
         if state.neighbour_weights is not None:
             more = more * at_rows(state.neighbour_weights)
-        x = x.at[place].set(old, mode="drop")
-        return x.at[place].add(more.reshape(-1), mode="drop")
+        more = jnp.where(taught, more, 0).reshape(-1)
+        total = jnp.zeros_like(more).at[first].add(more).at[first].get(mode="clip")
+        return x.at[place].set(kept * at(x) + total, mode="drop")
 
     more_successes, more_failures = independent_trials(rows, concentration)
     return new._replace(
-        pushed_successes=push(state.pushed_successes, successes, more_successes),
-        pushed_failures=push(state.pushed_failures, failures, more_failures),
+        pushed_successes=push(state.pushed_successes, more_successes),
+        pushed_failures=push(state.pushed_failures, more_failures),
         pushed_update=state.pushed_update.at[place].set(now, mode="drop"),
     )

@@ -192,14 +192,14 @@ class GrowingSampler(SamplerCore):
 
     def _fresh_state(self) -> Any:
         """The state at the start, on the host, with references of 0.5."""
-        given = np.zeros((0, num_references(self._state)), np.float32)
+        given = np.zeros((0, num_references(self._selector, self._state)), np.float32)
         return _fresh(self._selector, np.arange(0), given)
 
     def _widened(
         self, selector: TaskSelector, rows: np.ndarray, references: Any, start: Start
     ) -> Any:
         """The state with new tasks in some rows, on the devices."""
-        columns = num_references(self._state)
+        columns = num_references(self._selector, self._state)
         self._check_given("references", references, columns > 0, len(rows))
         given = np.full((len(rows), columns), 0.5, np.float32)
         if references is not None:
@@ -219,20 +219,19 @@ class GrowingSampler(SamplerCore):
         return selector.placement.put_state(moved, selector.num_tasks)
 
 
-def num_references(state: Any) -> int:
+def num_references(selector: TaskSelector, state: Any) -> int:
     """Counts the columns of references that new tasks must come with.
 
     Example:
       >>> import bots_jax
-      >>> plugin = bots_jax.plugins.references(num_references=3)
-      >>> selector = bots_jax.adaptive(num_tasks=4, batch_size=2, plugin=plugin)
-      >>> num_references(selector.init(np.full((4, 3), 0.5)))
-      3
+      >>> selector = bots_jax.bots(num_tasks=4, batch_size=2)
+      >>> state = selector.init(np.full((4, 2), 0.5))
+      >>> num_references(selector, state), num_references(selector, selector.init())
+      (2, 0)
     """
     if getattr(state, "plugin", None) is not None:  # bots: a weak and a strong model
         return 2
-    columns = getattr(state, "num_references", None)
-    return 0 if columns is None else int(fetch(columns))
+    return selector.num_references
 
 
 def _fresh(selector: TaskSelector, rows: np.ndarray, given: np.ndarray) -> Any:

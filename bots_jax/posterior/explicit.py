@@ -29,6 +29,26 @@ from bots_jax.types import IdPerTask, PerForgetting, PerTask
 CLOCKS = ("step", "touch", "policy")
 
 
+def lost_per_step(forgetting: Any, clock: str) -> Any:
+    """Share of its weight that evidence loses while it waits for a step.
+
+    On "touch" nothing is lost before the task is rolled out again; on "policy" a step
+    counts as a policy change of 1.
+
+    Args:
+      forgetting: in [0, 1].
+      clock: one of `CLOCKS`.
+
+    Returns:
+      The forgetting, or 0.0.
+
+    Example:
+      >>> lost_per_step(0.1, "step"), lost_per_step(0.1, "touch")
+      (0.1, 0.0)
+    """
+    return 0.0 if clock == "touch" else forgetting
+
+
 class ExplicitCounts(NamedTuple):
     """Fading counts of N tasks, under L forgettings.
 

@@ -165,7 +165,7 @@ def make_stages(
         low, high = np.float32(coverage.review_below), np.float32(coverage.review_above)
         return (mean < low) | (mean > high)
 
-    review = int(np.ceil(coverage.review_share * batch_size))
+    review = int(np.ceil(coverage.review_share * batch_size - 1e-6))
     if review:
         stages.append(Stage(review, by_chance, is_settled))
     for group, share in enumerate(coverage.quotas or ()):

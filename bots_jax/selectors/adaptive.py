@@ -14,7 +14,7 @@ from bots_jax import checks
 from bots_jax.evidence.plugin import Plugin
 from bots_jax.posterior.adaptation import FORGETTINGS, TRUSTS
 from bots_jax.posterior.explicit import CLOCKS
-from bots_jax.selection.coverage import Coverage, check_coverage
+from bots_jax.selection.coverage import Coverage, check_coverage, needs_stages
 from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.values import expected_variance
 from bots_jax.selectors.belief import BetaSettings, beta_belief
@@ -135,6 +135,11 @@ def adaptive(
     if coverage is None:
         coverage = default_coverage(num_tasks, batch_size)
     check_coverage(coverage, num_tasks, batch_size, num_groups)
+    if selection == "race" and needs_stages(coverage):
+        raise ValueError(
+            "selection must be 'sweep' or 'auto' with a review share or quotas, "
+            "got 'race'."
+        )
     rule = check_scoring(
         Scoring(
             score,
@@ -308,14 +313,21 @@ def set_policy_change(state: ComposedState, change: Any) -> ComposedState:
       New state.
 
     Raises:
-      ValueError: for a concrete value that is not a number in [0, 1e6].
+      ValueError: for a state without such counts, and a concrete value that is not a
+        number in [0, 1e6].
 
     Example:
       >>> state = adaptive(num_tasks=4, batch_size=1, clock="policy").init()
       >>> set_policy_change(state, 2.5).belief.explicit.policy_change
       Array(2.5, dtype=float32)
     """
+    explicit = getattr(getattr(state, "belief", None), "explicit", None)
+    if explicit is None:
+        raise ValueError(
+            "state must be one of `adaptive`, whose counts fade by a clock, "
+            f"got {type(state).__name__}."
+        )
     checks.check_number("change", change, 0, 1e6)
     value = jnp.fmax(jnp.asarray(change, jnp.float32), 0)
-    explicit = state.belief.explicit._replace(policy_change=value)
+    explicit = explicit._replace(policy_change=value)
     return state._replace(belief=state.belief._replace(explicit=explicit))

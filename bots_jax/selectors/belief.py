@@ -31,6 +31,7 @@ from bots_jax.posterior.explicit import (
     ExplicitCounts,
     add_explicit,
     init_explicit,
+    lost_per_step,
     mixed_explicit,
     read_explicit,
 )
@@ -66,7 +67,8 @@ class Belief(NamedTuple):
         held evidence of the task; 0 = none.
       learn: (state, rows, shard) -> state and `Learnt`.
       fit: num_tasks -> the same for another number of tasks.
-      forgetting: share of its weight that evidence loses in a step, for `TaskSampler`.
+      forgetting: share of its weight that evidence loses in a step, for `TaskSampler`;
+        0 where several forgettings are tried.
       above_one: promise that every alpha and beta is >= 1.
       num_references: columns that `init` wants; 0 for None.
       collect: (evidence, num_tasks) -> rows, one per task, that `learn` takes; they
@@ -148,6 +150,7 @@ def beta_belief(settings: BetaSettings, above_one: bool = False) -> Belief:
       Array([2., 2., 2.], dtype=float32)
     """
     plugin, clock = settings.plugin, settings.clock
+    lost = lost_per_step(settings.forgettings[0], clock)
 
     def init(references: Any = None) -> BetaState:
         own_alpha = own_setting(settings.prior_alpha)
@@ -177,7 +180,7 @@ def beta_belief(settings: BetaSettings, above_one: bool = False) -> Belief:
         last_update=lambda state, cut: cut(state.explicit.last_update),
         learn=lambda state, rows, shard: learn_beta(state, rows, shard, settings),
         fit=fitted,
-        forgetting=settings.forgettings[0] if len(settings.forgettings) == 1 else 0.0,
+        forgetting=lost if len(settings.forgettings) == 1 else 0.0,
         above_one=above_one,
         num_references=0 if plugin is None else plugin.num_references,
     )

@@ -114,8 +114,6 @@ class ComposedState(NamedTuple):
       fast_rate: float32 [N], running success rate that forgets fast; NaN before the
         first visit; None where progress is not tracked.
       slow_rate: float32 [N], one that forgets slowly; likewise.
-      num_references: int32, columns of references that new tasks must come with; None
-        for none.
     """
 
     belief: Any
@@ -128,7 +126,6 @@ class ComposedState(NamedTuple):
     token_costs: Setting | None
     fast_rate: PerTask | None
     slow_rate: PerTask | None
-    num_references: Int32[Array, ""] | None
 
 
 def compose(parts: Composed) -> TaskSelector:
@@ -186,6 +183,7 @@ def _compose(parts: Composed, shard: Shard) -> TaskSelector:
         batch_size=parts.batch_size,
         forgetting=belief.forgetting,
         remake=remake,
+        num_references=belief.num_references,
     )
 
 
@@ -229,7 +227,6 @@ def init_composed(parts: Composed, references: Any) -> ComposedState:
         token_costs=own(parts.token_costs, jnp.float32),
         fast_rate=rates(),
         slow_rate=rates(),
-        num_references=own(parts.belief.num_references or None, jnp.int32),
     )
 
 

@@ -16,6 +16,7 @@ from bots_jax import checks
 from bots_jax.evidence.collect import MomentRows, collect_moment_rows
 from bots_jax.evidence.counts import empty_evidence
 from bots_jax.evidence.rewards import MomentEvidence, as_moments
+from bots_jax.posterior.explicit import lost_per_step
 from bots_jax.posterior.normal_gamma import (
     NormalGamma,
     as_beta,
@@ -29,7 +30,6 @@ from bots_jax.selectors.rewarded import (
     TEMPERATURE,
     Family,
     check_rewarded,
-    lost_per_step,
     plain_evidence,
     reward_selector,
 )

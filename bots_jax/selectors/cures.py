@@ -80,10 +80,6 @@ def cures(
         num_tasks, batch_size, eligible, coverage, group_ids, num_groups
     )
     checks.check_number("temperature", temperature, 1e-6, 1e6)
-    checks.check_number("retention", retention, 0, 1)
-    smallest, largest = checks.MIN_PRIOR, checks.MAX_PRIOR
-    checks.check_setting("prior_alpha", prior_alpha, num_tasks, smallest, largest)
-    checks.check_setting("prior_beta", prior_beta, num_tasks, smallest, largest)
     return compose(
         common.parts(
             "cures",

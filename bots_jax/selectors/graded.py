@@ -15,6 +15,7 @@ from jax import Array
 from bots_jax import checks
 from bots_jax.evidence.collect import LevelRows, collect_level_rows
 from bots_jax.evidence.rewards import LevelEvidence, as_levels, check_levels
+from bots_jax.posterior.explicit import lost_per_step
 from bots_jax.posterior.graded import (
     GradedPosterior,
     as_beta,
@@ -28,7 +29,6 @@ from bots_jax.selectors.rewarded import (
     TEMPERATURE,
     Family,
     check_rewarded,
-    lost_per_step,
     plain_evidence,
     reward_selector,
 )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from bots_jax import checks
 from bots_jax.selection.coverage import Coverage
 from bots_jax.selection.values import information_gain
 from bots_jax.selectors.composed import compose
@@ -85,10 +84,6 @@ def insight(
     common = check_common(
         num_tasks, batch_size, eligible, coverage, group_ids, num_groups
     )
-    checks.check_number("retention", retention, 0, 1)
-    smallest, largest = checks.MIN_PRIOR, checks.MAX_PRIOR
-    checks.check_setting("prior_alpha", prior_alpha, num_tasks, smallest, largest)
-    checks.check_setting("prior_beta", prior_beta, num_tasks, smallest, largest)
     return compose(
         common.parts(
             "insight",

@@ -95,15 +95,11 @@ def mopps(
     common = check_common(
         num_tasks, batch_size, eligible, coverage, group_ids, num_groups
     )
-    checks.check_number("retention", retention, 0, 1)
     checks.check_choice("rule", rule, RULES)
     checks.check_setting("target_success_prob", target_success_prob, num_tasks, 0, 1)
     checks.check_number("low", low, 0, 1)
     checks.check_number("high", high, 0, 1)
     checks.check_number("high", high, low if isinstance(low, (int, float)) else 0, 1)
-    smallest, largest = checks.MIN_PRIOR, checks.MAX_PRIOR
-    checks.check_setting("prior_alpha", prior_alpha, num_tasks, smallest, largest)
-    checks.check_setting("prior_beta", prior_beta, num_tasks, smallest, largest)
 
     def make_judge(key: Array) -> JudgeFn:
         return thompson_judge(key, rule, low, high)

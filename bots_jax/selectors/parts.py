@@ -202,18 +202,25 @@ def touched_beta(
     Args:
       num_tasks: N.
       retention: in [0, 1].
-      prior_alpha: a number or [N].
+      prior_alpha: in [0.01, 1e5], a number or [N].
       prior_beta: likewise.
       own: what is kept beside it; None for nothing.
 
     Returns:
       The belief; its state is a `BetaState`, or a `BesideState` with `own`.
 
+    Raises:
+      ValueError: naming the argument, the value received and what is allowed.
+
     Example:
       >>> belief = touched_beta(3)
       >>> belief.counts(belief.init(None), lambda x: x, Shard(3))[0]
       Array([1., 1., 1.], dtype=float32)
     """
+    checks.check_number("retention", retention, 0, 1)
+    low, high = checks.MIN_PRIOR, checks.MAX_PRIOR
+    checks.check_setting("prior_alpha", prior_alpha, num_tasks, low, high)
+    checks.check_setting("prior_beta", prior_beta, num_tasks, low, high)
     settings = BetaSettings(
         num_tasks=num_tasks,
         prior_alpha=prior_alpha,
@@ -221,9 +228,7 @@ def touched_beta(
         forgettings=(1 - retention,),
         clock="touch",
     )
-    base = beta_belief(settings)
-    # Others' counts stay while they wait, so nothing is lost in a step.
-    return _beside(base._replace(forgetting=0.0), num_tasks, own)
+    return _beside(beta_belief(settings), num_tasks, own)
 
 
 def _beside(base: Belief, num_tasks: int, own: Own | None) -> Belief:

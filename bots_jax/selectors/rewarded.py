@@ -195,16 +195,6 @@ def check_rewarded(
     return check_common(num_tasks, batch_size, eligible, coverage, group_ids)
 
 
-def lost_per_step(forgetting: Any, clock: str) -> Any:
-    """Share of its weight that evidence loses in a step, for `TaskSampler`.
-
-    Example:
-      >>> lost_per_step(0.1, "step"), lost_per_step(0.1, "touch")
-      (0.1, 0.0)
-    """
-    return forgetting if clock == "step" else 0.0
-
-
 def plain_evidence(evidence: Any, own: type, num_tasks: int) -> Evidence:
     """Checks that evidence is the plain kind, and makes it float32 and int32.
 

@@ -87,6 +87,7 @@ def step_record(results: Path) -> dict:
     return check_file(results / "step.json")
 
 
+@pytest.mark.nightly
 def test_step(step_record: dict):
     rows = {row["candidate"]: row for row in step_record["rows"]}
     assert set(rows) == {*ours.TIMED, "official", "official, as shipped", "plain JAX"}
@@ -113,6 +114,7 @@ def test_step(step_record: dict):
     assert "auto" not in facts  # the same program is not compiled twice
 
 
+@pytest.mark.nightly
 def test_every_engine_agrees_also_where_a_race_gives_up(step_record: dict):
     checks = step_record["agreement"]
     assert all(check["agrees"] for check in checks)
@@ -126,6 +128,7 @@ def test_every_engine_agrees_also_where_a_race_gives_up(step_record: dict):
         assert shares[name, 3000] == 0 and shares[name, 264] == 1
 
 
+@pytest.mark.nightly
 def test_update(results: Path):
     record = check_file(results / "update.json")
     rows = {row["candidate"]: row for row in record["rows"]}
@@ -135,6 +138,7 @@ def test_update(results: Path):
     assert all(check["agrees"] for check in record["agreement"])
 
 
+@pytest.mark.nightly
 def test_sampler(results: Path):
     record = check_file(results / "sampler.json")
     assert len(record["rows"]) == 6 and len(record["agreement"]) == 6
@@ -145,6 +149,7 @@ def test_sampler(results: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.nightly
 def test_memory(results: Path):
     record = check_file(results / "memory.json")
     rows = {row["candidate"]: row for row in record["rows"]}
@@ -178,6 +183,7 @@ def test_host_and_checkpoint(tmp_path: Path):
     assert "TaskSampler beside the bare step" in shown and "np.save" in shown
 
 
+@pytest.mark.nightly
 def test_bench_prints_tables_and_judges_targets(results: Path):
     record = check_file(results / "bench.json")
     assert len(record["targets"]) == len(targets.all_targets("cpu"))
@@ -188,6 +194,7 @@ def test_bench_prints_tables_and_judges_targets(results: Path):
     assert (results / "step.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.nightly
 def test_tables_show_all_that_was_measured(results: Path):
     text = tables.render(results)
     for title in ("Targets", "One step", "Points that", "a copy", "Beta draws", "Mem"):
@@ -195,6 +202,7 @@ def test_tables_show_all_that_was_measured(results: Path):
     assert "= dense, sweep" in text  # what auto is
 
 
+@pytest.mark.nightly
 def test_step_figure(step_record: dict, tmp_path: Path):
     axes = Figure().add_subplot()
     figures.draw_step(step_record["rows"], axes)

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import effective_tasks
 
 
+@pytest.mark.nightly
 def test_quick_run_writes_both_arms_and_is_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setenv("BOTS_JAX_CACHE", str(tmp_path / "cache"))
     config = effective_tasks.Config(

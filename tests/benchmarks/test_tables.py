@@ -144,6 +144,7 @@ def test_update_without_memory_is_recorded(monkeypatch: pytest.MonkeyPatch):
     assert "GiB" in rows[0]["reason"]
 
 
+@pytest.mark.nightly
 def test_regimes_quick(tmp_path: Path):
     path = regimes.main(regimes.Config(results=tmp_path, quick=True))
     record = harness.json.loads(path.read_text())

@@ -222,3 +222,10 @@ def test_paths(tmp_path):
     path.mkdir()
     with refuses(f"the matrix must be a file, {path} is none."):
         read_matrix(path)
+
+
+def test_a_mistyped_cell_is_named_and_not_taken_for_an_id(tmp_path):
+    path = tmp_path / "rates.csv"
+    path.write_text("weak,middle,strong\n0.1,0.2,0.3\n0.1,O.2,0.3\n0.1,0.2,0.3\n")
+    with pytest.raises(ValueError, match=r"in column 'middle', got 'O\.2' at task 1"):
+        read_matrix(path)

@@ -228,15 +228,16 @@ def test_from_group_is_refused_without_alpha_and_beta_in_the_state(kind):
     assert sampler.add_tasks(["x"], groups=["a"]).tolist() == ["x"]
 
 
-def test_states_say_how_many_references_they_hold():
+def test_it_is_known_how_many_references_new_tasks_need():
     selector = bots_jax.bots(num_tasks=N, batch_size=B)
-    assert num_references(selector.init()) == 0
-    assert num_references(selector.init(np.full((N, 2), 0.5))) == 2
+    assert num_references(selector, selector.init()) == 0
+    assert num_references(selector, selector.init(np.full((N, 2), 0.5))) == 2
     for kind in MAKERS:
         want = 3 if kind == "references" else 0
-        assert num_references(make(kind).state) == want
+        sampler = make(kind)
+        assert num_references(sampler.selector, sampler.state) == want
     two = adaptive(np.arange(N), plugins.interpolation())
-    assert num_references(two.init(np.full((N, 2), 0.5))) == 2
+    assert num_references(two, two.init(np.full((N, 2), 0.5))) == 2
 
 
 @some_kinds("plain", "dps")

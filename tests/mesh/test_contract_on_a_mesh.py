@@ -12,7 +12,8 @@ import bots_jax
 from bots_jax.selectors.common import mark_eligible
 from bots_jax.shard import Shard
 from tests.mesh.meshes import ALL, FEW, RACED, assert_same_bits, run
-from tests.selector_cases import CASES, CORE, NUM_TASKS, Case, make_evidence
+from tests.nights import nightly_but
+from tests.selector_cases import CASES, NUM_TASKS, Case, make_evidence
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -27,20 +28,16 @@ def on_mesh(case: Case, layout) -> list[Any]:
     return run(selector, selector.init(case.references()))
 
 
-SLOW = ("bots_race_tempered", "bots_tempered", "bots_lazy", "bots_density")
-FAMILIES = {"mopps", "continuous"}  # others are composed alike
-FASTER = [  # nightly: all
-    case for case in CASES if case.name in (CORE | FAMILIES) - set(SLOW)
-]
+FASTER = ("bots_per_task", "uniform_eligible", "adaptive", "continuous")
 
 
-@pytest.mark.parametrize("case", FASTER, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", map(BY_NAME.get, FASTER), ids=FASTER)
 def test_a_mesh_changes_nothing(case):
     """67 tasks: eight devices do not divide them, the last one holds padding."""
     assert_same_bits(on_mesh(case, FEW[1]), on_one_device(case))
 
 
-@pytest.mark.parametrize("layout", ALL, ids=str)
+@pytest.mark.parametrize("layout", nightly_but(ALL, RACED, FEW[1]), ids=str)
 def test_all_layouts_agree(layout):
     case = BY_NAME["bots_lazy" if layout == RACED else "bots_per_task"]
     assert_same_bits(on_mesh(case, layout), on_one_device(case))

@@ -20,6 +20,7 @@ from bots_jax.posterior.lazy import (
     references_at,
     update_lazy_posterior,
 )
+from tests.nights import nightly_but
 
 lazy = importlib.import_module("bots_jax.posterior.lazy")
 NUM_TASKS, ROWS, STEPS, WEIGHT = 50, 6, 1000, 1.6
@@ -100,7 +101,9 @@ def worst_error(forgetting, remembered=None, prior=(1.0, 2.0), seed=0, steps=STE
     )
 
 
-@pytest.mark.parametrize("forgetting", [0.02, 0.1, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize(
+    "forgetting", nightly_but([0.02, 0.1, 0.2, 0.5, 0.9, 1.0], 0.1, 0.9, 1.0)
+)
 def test_lazy_equals_float64_over_a_thousand_steps(forgetting):
     """Forgetting 0.5 runs out of scale five times, 0.9 and 1 far more often."""
     assert worst_error(forgetting) < 1e-5
@@ -209,7 +212,7 @@ def test_implied_counts_by_hand():
     np.testing.assert_allclose(failures, [1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("block", [1, 7, 50])
+@pytest.mark.parametrize("block", nightly_but([1, 7, 50], 7))
 def test_blocks_of_the_pass_change_nothing(block, monkeypatch):
     """The last block overlaps the one before; nothing may be forgotten twice."""
     monkeypatch.setattr(lazy, "_BLOCK", block)

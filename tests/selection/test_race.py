@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from bots_jax.selection import Pool, choose, completion
+from tests.nights import nightly_but
 from tests.statistical import CAUGHT, HONEST, chi_square_pvalue
 
 race_module = importlib.import_module("bots_jax.selection.race")
@@ -180,13 +181,17 @@ def _race(key, pool, batch_size, above_one):
     return choose.race_draws(key, pool, batch_size, above_one=above_one)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", nightly_but(CASES, "plain", "late", "many", "per task", "target 0")
+)
 def test_race_has_the_law_of_brute_force(name):
     law = CASES[name]
     assert min(pvalues(law, race(law))) > HONEST
 
 
-@pytest.mark.parametrize("name", ["plain", "any shapes", "target 1"])
+@pytest.mark.parametrize(
+    "name", nightly_but(["plain", "any shapes", "target 1"], "any shapes")
+)
 def test_sweep_has_the_law_of_brute_force(name):
     law = CASES[name]._replace(raced=(0, 0))
     sweep = functools.partial(choose.sweep_draws, above_one=law.above_one)
@@ -208,7 +213,7 @@ TEMPERED = {
 }
 
 
-@pytest.mark.parametrize("name", TEMPERED)
+@pytest.mark.parametrize("name", nightly_but(TEMPERED, "late"))
 def test_tempered_race_has_the_law_of_brute_force(name):
     law, temperature = TEMPERED[name]
     select = functools.partial(
@@ -243,7 +248,7 @@ DENSITY = {
 }
 
 
-@pytest.mark.parametrize("name", DENSITY)
+@pytest.mark.parametrize("name", nightly_but(DENSITY, "late"))
 def test_density_race_picks_in_proportion_to_the_density(name):
     law = DENSITY[name]
     select = functools.partial(choose.race_target_density, above_one=law.above_one)

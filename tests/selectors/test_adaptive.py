@@ -180,6 +180,9 @@ def test_policy_clock_fades_by_what_is_reported():
     np.testing.assert_allclose(alpha[:3], [1 + 8 / 8, 9, 1], rtol=1e-6)
     with pytest.raises(ValueError, match=r"change must be in \[0, 1e\+06\], got -1"):
         bots_jax.set_policy_change(state, -1.0)
+    plain = bots_jax.bots(num_tasks=4, batch_size=2).init()
+    with pytest.raises(ValueError, match="one of `adaptive`, .*, got BotsState"):
+        bots_jax.set_policy_change(plain, 1.0)
 
 
 def test_a_useless_plugin_loses_its_trust_and_a_good_one_keeps_it():
@@ -252,6 +255,14 @@ def test_default_cooldown_is_a_quarter_of_an_epoch():
         ({"group_ids": -np.ones(67, int)}, "group_ids must be in .*, got -1 at"),
         ({"coverage": bots_jax.Coverage(quotas=(1.0,))}, "quotas need groups"),
         ({"selection": "race", "temperature": 0.0}, "must be 'sweep' or 'auto'"),
+        (
+            {
+                "selection": "race",
+                "temperature": 0.5,
+                "coverage": bots_jax.Coverage(review_share=0.2),
+            },
+            "'sweep' or 'auto' with a review share or quotas, got 'race'",
+        ),
         ({"prior_alpha": 0}, "prior_alpha must be in"),
     ],
 )

@@ -1,0 +1,16 @@
+"""Which cases of a long list run every time, and which every night."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def nightly_but(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Marks all cases as nightly but those that are kept for every run."""
+    cases = list(cases)
+    assert set(kept) <= set(cases)
+    return [
+        case if case in kept else pytest.param(case, marks=pytest.mark.nightly)
+        for case in cases
+    ]
