@@ -47,6 +47,21 @@ def replay_command(arguments: list[str]) -> None:
     run_replay(command, _benchmarks("machine").machine_stamp)
 
 
+def reference_eval_command(arguments: list[str]) -> None:
+    """Write pass rates of a model beside the tasks of a table, as a new file."""
+    import tyro
+
+    from bots_jax.tasks.reference_eval_command import (
+        ReferenceEvalCommand,
+        run_reference_eval,
+    )
+
+    command = tyro.cli(
+        ReferenceEvalCommand, prog="bots-jax reference-eval", args=arguments
+    )
+    run_reference_eval(command)
+
+
 def bench_command(arguments: list[str]) -> None:
     """Measure the engine on this machine, against its targets."""
     import tyro
@@ -70,11 +85,15 @@ def _benchmarks(name: str) -> Any:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train_command,
+    "reference-eval": reference_eval_command,
     "replay": replay_command,
     "simulate": simulate_command,
     "bench": bench_command,
 }
-_GOES_ON = {name: "go on with --resume." for name in ("train", "simulate")}
+_GOES_ON = {name: "go on with --resume." for name in ("train", "simulate")} | {
+    "reference-eval": "its log is kept, and the same command again goes on with it."
+}
+_EXTRAS = {"math_verify": "rewards", "pebble": "rewards"}
 
 
 def usage() -> str:
@@ -84,7 +103,10 @@ def usage() -> str:
       >>> "train" in usage()
       True
     """
-    lines = [f"  {name:<8} {(f.__doc__ or '').strip()}" for name, f in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"  {name:<{width}} {(f.__doc__ or '').strip()}" for name, f in COMMANDS.items()
+    ]
     return _USAGE.format(commands="\n".join(lines))
 
 
@@ -121,8 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("bots_jax"):
             raise
+        extra = _EXTRAS.get(error.name or "", "train")
         return _fail(
-            f"bots-jax {name} needs {error.name}: pip install 'bots-jax[train]'."
+            f"bots-jax {name} needs {error.name}: pip install 'bots-jax[{extra}]'."
         )
     except (ValueError, OSError) as error:
         return _fail(str(error))

@@ -197,7 +197,7 @@ def test_settings_on_disk_out_of_range(seed, target, capsys):
 
 def test_an_unknown_command(capsys):
     said = refused(capsys, "trian", status=2)
-    commands = "train, replay, simulate, bench"
+    commands = "train, reference-eval, replay, simulate, bench"
     assert said == f"command must be one of: {commands}; got 'trian'."
 
 
@@ -205,6 +205,10 @@ def test_help_names_the_commands(capsys):
     assert main(["--help"]) == 0
     asked = capsys.readouterr().out
     assert "usage: bots-jax COMMAND" in asked and "train" in asked
+    listed = [x for x in asked.splitlines() if x.startswith("  ")]
+    names = [line.split()[0] for line in listed]
+    assert names == ["train", "reference-eval", "replay", "simulate", "bench"]
+    assert len({line.index(line.split()[1]) for line in listed}) == 1  # aligned
     assert main([]) == 2
     assert capsys.readouterr().out == asked
 

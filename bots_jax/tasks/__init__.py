@@ -1,6 +1,7 @@
-"""Real tasks from reasoning-gym in a spelling short enough for a tiny net.
+"""Tasks, what solves them, and how well other models did: tables and reasoning-gym.
 
-Nothing here imports jax; reasoning-gym and pyarrow are imported when first needed.
+Nothing here imports jax; pyarrow, reasoning-gym and what rewards need are imported when
+first needed.
 """
 
 from bots_jax.tasks.cache import build_pool
@@ -12,6 +13,7 @@ from bots_jax.tasks.demonstrations import (
     tokenise,
     wrong_rates,
 )
+from bots_jax.tasks.evaluation_import import LoggedEvaluation, read_log
 from bots_jax.tasks.families import (
     FAMILIES,
     FAMILY_NAMES,
@@ -21,8 +23,19 @@ from bots_jax.tasks.families import (
     Family,
 )
 from bots_jax.tasks.generation import generate_pool
+from bots_jax.tasks.library_rewards import boxed_math, pool_reward, reasoning_gym
+from bots_jax.tasks.pass_rates import evaluated, pass_rate_columns, references
 from bots_jax.tasks.pool import TaskPool, split_pool
+from bots_jax.tasks.pool_table import pool_table
+from bots_jax.tasks.reference_eval import (
+    EvaluationReport,
+    import_evaluation,
+    reference_eval,
+)
+from bots_jax.tasks.reward_runner import RewardRunner
+from bots_jax.tasks.rewards import exact_match, load_reward, numeric_match
 from bots_jax.tasks.scoring import Scorer
+from bots_jax.tasks.table import TaskTable, check_unchanged, open_table
 from bots_jax.tasks.tokenizer import ALPHABET, CharTokenizer
 
 __all__ = [
@@ -36,12 +49,31 @@ __all__ = [
     "CharTokenizer",
     "DemonstrationBatch",
     "Demonstrations",
+    "EvaluationReport",
     "Family",
+    "LoggedEvaluation",
+    "RewardRunner",
     "Scorer",
     "TaskPool",
+    "TaskTable",
     "TokenisedPool",
+    "boxed_math",
     "build_pool",
+    "check_unchanged",
+    "evaluated",
+    "exact_match",
     "generate_pool",
+    "import_evaluation",
+    "load_reward",
+    "numeric_match",
+    "open_table",
+    "pass_rate_columns",
+    "pool_reward",
+    "pool_table",
+    "read_log",
+    "reasoning_gym",
+    "reference_eval",
+    "references",
     "split_pool",
     "tokenise",
     "wrong_rates",
