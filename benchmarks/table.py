@@ -20,8 +20,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from bots_jax.tasks.pass_rates import references
-from bots_jax.tasks.table import TaskTable, open_table
+from bots_jax.tasks.tables.pass_rates import references
+from bots_jax.tasks.tables.table import TaskTable, open_table
 
 from . import harness, machine
 from .cases import check_sizes

@@ -51,7 +51,7 @@ def reference_eval_command(arguments: list[str]) -> None:
     """Write pass rates of a model beside the tasks of a table, as a new file."""
     import tyro
 
-    from bots_jax.tasks.reference_eval_command import (
+    from bots_jax.tasks.evaluations.command import (
         ReferenceEvalCommand,
         run_reference_eval,
     )

@@ -22,7 +22,7 @@ from bots_jax.tasks import (
     MAX_PROMPT_CHARS,
     CharTokenizer,
 )
-from bots_jax.tasks.table_columns import joined_text
+from bots_jax.tasks.tables.columns import joined_text
 
 _PREFIXES = {"checkpoints": "learner/params", "warmup": "params", "strong": "params"}
 _SYMBOLS = {family.symbol for family in FAMILIES.values()}

@@ -188,7 +188,7 @@ def make_sampler(config: QwenMath, table: Any, eligible: np.ndarray) -> Any:
     Raises:
       ValueError: for pass rates that are missing or no pass rates.
     """
-    from bots_jax.tasks import pass_rates
+    from bots_jax.tasks.tables import pass_rates
 
     key, size = jax.random.key(config.seed), len(table)
     if config.selector == "uniform":
@@ -299,9 +299,9 @@ def run(config: QwenMath) -> pathlib.Path:
       ModuleNotFoundError: naming what must be installed.
       ValueError: with one sentence, for a model, table or folder that does not fit.
     """
-    from bots_jax.tasks.reward_runner import RewardRunner
-    from bots_jax.tasks.rewards import load_reward
-    from bots_jax.tasks.table import open_table
+    from bots_jax.tasks.rewards.matching import load_reward
+    from bots_jax.tasks.rewards.runner import RewardRunner
+    from bots_jax.tasks.tables.table import open_table
 
     if not config.table:
         raise ValueError("table must name a file.")

@@ -13,7 +13,13 @@ from bots_jax.tasks.demonstrations import (
     tokenise,
     wrong_rates,
 )
-from bots_jax.tasks.evaluation_import import LoggedEvaluation, read_log
+from bots_jax.tasks.evaluations.log_import import LoggedEvaluation, read_log
+from bots_jax.tasks.evaluations.pool_table import pool_table
+from bots_jax.tasks.evaluations.reference_eval import (
+    EvaluationReport,
+    import_evaluation,
+    reference_eval,
+)
 from bots_jax.tasks.families import (
     FAMILIES,
     FAMILY_NAMES,
@@ -23,19 +29,13 @@ from bots_jax.tasks.families import (
     Family,
 )
 from bots_jax.tasks.generation import generate_pool
-from bots_jax.tasks.library_rewards import boxed_math, pool_reward, reasoning_gym
-from bots_jax.tasks.pass_rates import evaluated, pass_rate_columns, references
 from bots_jax.tasks.pool import TaskPool, split_pool
-from bots_jax.tasks.pool_table import pool_table
-from bots_jax.tasks.reference_eval import (
-    EvaluationReport,
-    import_evaluation,
-    reference_eval,
-)
-from bots_jax.tasks.reward_runner import RewardRunner
-from bots_jax.tasks.rewards import exact_match, load_reward, numeric_match
+from bots_jax.tasks.rewards.library import boxed_math, pool_reward, reasoning_gym
+from bots_jax.tasks.rewards.matching import exact_match, load_reward, numeric_match
+from bots_jax.tasks.rewards.runner import RewardRunner
 from bots_jax.tasks.scoring import Scorer
-from bots_jax.tasks.table import TaskTable, check_unchanged, open_table
+from bots_jax.tasks.tables.pass_rates import evaluated, pass_rate_columns, references
+from bots_jax.tasks.tables.table import TaskTable, check_unchanged, open_table
 from bots_jax.tasks.tokenizer import ALPHABET, CharTokenizer
 
 __all__ = [

@@ -176,18 +176,18 @@ def well_formed(prompts: Any, completions: Any, **_: Any) -> list[float]:
 
 
 some_succeed.__name__ = "correct"  # as a user's is called
-TUNIX = {
+TUNIX: dict[str, Any] = {
     "rows": tiny.make_rows(),
     "correct": some_succeed,
     "well_formed": well_formed,
-    "group_size": tiny.GROUP_SIZE,
+    "settings": {"num_generations": tiny.GROUP_SIZE, "beta": 0.0},
 }
 
 
 @pytest.mark.usefixtures("_tunix")
 def test_tunix():
     needs("google-tunix", "tunix.rl.rl_cluster", "Tunix")
-    cluster = tiny.make_cluster(max_steps=3, reference=True)
+    cluster = tiny.make_cluster(max_steps=3)
     sampler = tiny.make_sampler()
     run("Tunix", cluster=cluster, sampler=sampler, **TUNIX)
     assert learnt_all(sampler, steps=3)
@@ -199,10 +199,11 @@ def test_tunix():
 @pytest.mark.usefixtures("_tunix")
 def test_tunix_agentic():
     needs("google-tunix", "tunix.rl.rl_cluster", "Tunix, agentic")
-    cluster = tiny.make_cluster(max_steps=3, reference=True, logprobs=True)
+    cluster = tiny.make_cluster(max_steps=3, logprobs=True)
     sampler = tiny.make_sampler()
-    more = {"max_response_length": 2, "chat_parser": tiny.ChatParser()}
-    run("Tunix, agentic", cluster=cluster, sampler=sampler, **TUNIX, **more)
+    names = TUNIX | {"chat_parser": tiny.ChatParser()}
+    names["settings"] = {**names["settings"], "max_response_length": 2}
+    run("Tunix, agentic", cluster=cluster, sampler=sampler, **names)
     counts = sampler.metrics()
     assert sampler.step >= 3 and counts["sampler/undrawn"] == 0
     assert counts["sampler/observed"] >= 3 * tiny.BATCH_SIZE
@@ -234,7 +235,7 @@ def test_trl(tmp_path):
         reward_funcs=[trl_tiny.contains, trl_tiny.brief],
         config=config,
         dataset=datasets.Dataset.from_dict(trl_tiny.rows(range(trl_tiny.NUM_TASKS))),
-        tokenizer=trl_tiny.make_tokenizer(),
+        settings={"processing_class": trl_tiny.make_tokenizer()},
         sampler=sampler,
     )
     assert made["trainer"].state.global_step == sampler.step == 3

@@ -104,7 +104,7 @@ def test_the_tiny_tokenizer_speaks_of_boxes(tmp_path: pathlib.Path) -> None:
 
 
 def test_both_selectors_over_a_table_by_its_keys(tmp_path: pathlib.Path) -> None:
-    from bots_jax.tasks.table import open_table
+    from bots_jax.tasks.tables.table import open_table
 
     path = tmp_path / "tasks.parquet"
     tiny_qwen.write_table(path, tiny_qwen.make_rows())

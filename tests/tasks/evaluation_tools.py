@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bots_jax.tasks.reference_eval import task_seed
-from bots_jax.tasks.table import TaskTable
+from bots_jax.tasks.evaluations.reference_eval import task_seed
+from bots_jax.tasks.tables.table import TaskTable
 from tests.tasks.reward_samples import generate
 
 NUM_TASKS, GROUP = 7, 6

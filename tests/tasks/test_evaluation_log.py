@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bots_jax.tasks.evaluation_import import read_log
-from bots_jax.tasks.evaluation_log import EvaluationLog, LogHeader
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.evaluations.log import EvaluationLog, LogHeader
+from bots_jax.tasks.evaluations.log_import import read_log
+from bots_jax.tasks.tables.table import open_table
 
 NAN = float("nan")
 

@@ -10,15 +10,15 @@ import textwrap
 import numpy as np
 import pytest
 
-from bots_jax.tasks.pass_rates import references
-from bots_jax.tasks.reference_eval import (
+from bots_jax.tasks.evaluations.reference_eval import (
     import_evaluation,
     log_path,
     reference_eval,
 )
-from bots_jax.tasks.reward_runner import RewardRunner
-from bots_jax.tasks.rewards import exact_match
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.rewards.matching import exact_match
+from bots_jax.tasks.rewards.runner import RewardRunner
+from bots_jax.tasks.tables.pass_rates import references
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.evaluation_tools import (
     GROUP,
     NUM_TASKS,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from bots_jax.cli import main
-from bots_jax.tasks.pool_table import pool_table
-from bots_jax.tasks.reference_eval import log_path
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.evaluations.pool_table import pool_table
+from bots_jax.tasks.evaluations.reference_eval import log_path
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.evaluation_tools import (
     GROUP,
     NUM_TASKS,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bots_jax.tasks.reward_runner import RewardRunner
+from bots_jax.tasks.rewards.runner import RewardRunner
 from tests.tasks import reward_samples
 
 pebble = pytest.importorskip("pebble", reason="needs bots-jax[rewards]")
@@ -143,8 +143,8 @@ def test_beside_a_running_jax_without_a_warning():
     """Processes of a program with devices and threads, all warnings being errors."""
     program = """
 import jax
-from bots_jax.tasks.reward_runner import RewardRunner
-from bots_jax.tasks.rewards import exact_match
+from bots_jax.tasks.rewards.runner import RewardRunner
+from bots_jax.tasks.rewards.matching import exact_match
 
 if __name__ == "__main__":
     jax.numpy.zeros(3) + 1

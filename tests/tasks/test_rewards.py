@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bots_jax.tasks import FAMILY_NAMES, Scorer
-from bots_jax.tasks.library_rewards import last_box
-from bots_jax.tasks.rewards import (
+from bots_jax.tasks.rewards.library import last_box
+from bots_jax.tasks.rewards.matching import (
     REWARDS,
     boxed_math,
     check_reward,

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import bots_jax
-from bots_jax.tasks import table_files
-from bots_jax.tasks.table import check_unchanged, open_table
-from bots_jax.tasks.table_sources import plain_type
+from bots_jax.tasks.tables import files as table_files
+from bots_jax.tasks.tables.sources import plain_type
+from bots_jax.tasks.tables.table import check_unchanged, open_table
 from tests.tasks.table_tools import (
     WRITERS,
     chat,
@@ -215,7 +215,7 @@ def test_a_pickle_names_files_and_opens_them_again(tmp_path):
 
 
 def test_the_host_object_takes_keys_and_references(tmp_path):
-    from bots_jax.tasks.pass_rates import references
+    from bots_jax.tasks.tables.pass_rates import references
 
     table = open_table(write_parquet(tmp_path / "t.parquet", guru_rows()))
     names = ["qwen2.5_7b_pass_rate", "qwen3_30b_pass_rate"]
@@ -252,7 +252,7 @@ def test_what_changed_is_said(tmp_path):
 MEMORY = """
 import sys
 from pathlib import Path
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.tables.table import open_table
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.table_tools import guru_rows, write_arrow, write_lines, write_parquet
 
 

@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from bots_jax.tasks import table_files, table_index, table_sources
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.tables import files as table_files
+from bots_jax.tasks.tables import index as table_index
+from bots_jax.tasks.tables import sources as table_sources
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.table_tools import guru_rows, write_lines, write_parquet
 
 

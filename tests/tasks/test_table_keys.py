@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bots_jax.host.keys import TaskKeys
-from bots_jax.tasks import table_keys
-from bots_jax.tasks.table import open_table
-from bots_jax.tasks.table_keys import numbered, prompt_hash
+from bots_jax.tasks.tables import keys as table_keys
+from bots_jax.tasks.tables.keys import numbered, prompt_hash
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.table_tools import (
     WRITERS,
     chat,

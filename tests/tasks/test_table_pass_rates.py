@@ -3,8 +3,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bots_jax.tasks.pass_rates import counts, evaluated, pass_rate_columns, references
-from bots_jax.tasks.table import open_table
+from bots_jax.tasks.tables.pass_rates import (
+    counts,
+    evaluated,
+    pass_rate_columns,
+    references,
+)
+from bots_jax.tasks.tables.table import open_table
 from tests.tasks.table_tools import guru_rows, write_parquet
 
 WEAK, STRONG = "qwen2.5_7b_pass_rate", "qwen3_30b_pass_rate"

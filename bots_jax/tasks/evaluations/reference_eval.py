@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bots_jax.tasks.evaluation_import import read_log
-from bots_jax.tasks.evaluation_log import EvaluationLog, LogHeader, Tally
-from bots_jax.tasks.new_file import check_new, new_parquet
-from bots_jax.tasks.pass_rates import COUNT_ENDING, RATE_ENDING
-from bots_jax.tasks.reward_runner import RewardRunner
-from bots_jax.tasks.table import TaskTable
+from bots_jax.tasks.evaluations.log import EvaluationLog, LogHeader, Tally
+from bots_jax.tasks.evaluations.log_import import read_log
+from bots_jax.tasks.evaluations.new_file import check_new, new_parquet
+from bots_jax.tasks.rewards.runner import RewardRunner
+from bots_jax.tasks.tables.pass_rates import COUNT_ENDING, RATE_ENDING
+from bots_jax.tasks.tables.table import TaskTable
 
 Generate = Callable[[list[Any], int, list[int]], Sequence[Sequence[str]]]
 """generate(n prompts, group_size, n seeds) -> n lists of group_size completions."""
@@ -112,8 +112,8 @@ def reference_eval(
 
     Example:
       >>> import tempfile
-      >>> from bots_jax.tasks.rewards import exact_match
-      >>> from bots_jax.tasks.table import open_table
+      >>> from bots_jax.tasks.rewards.matching import exact_match
+      >>> from bots_jax.tasks.tables.table import open_table
       >>> folder = tempfile.TemporaryDirectory()
       >>> tasks = Path(folder.name, "tasks.jsonl")
       >>> _ = tasks.write_text('{"prompt": "1 + 1", "answer": "2"}')
@@ -180,7 +180,7 @@ def import_evaluation(
 
     Example:
       >>> import tempfile
-      >>> from bots_jax.tasks.table import open_table
+      >>> from bots_jax.tasks.tables.table import open_table
       >>> folder = tempfile.TemporaryDirectory()
       >>> tasks, log = Path(folder.name, "tasks.jsonl"), Path(folder.name, "log.jsonl")
       >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')
@@ -233,7 +233,7 @@ def write_evaluated(table: TaskTable, tally: Tally, out: Path, name: str) -> Non
 
     Example:
       >>> import tempfile
-      >>> from bots_jax.tasks.table import open_table
+      >>> from bots_jax.tasks.tables.table import open_table
       >>> folder = tempfile.TemporaryDirectory()
       >>> tasks = Path(folder.name, "tasks.jsonl")
       >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')

@@ -8,16 +8,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bots_jax.tasks.dotted_path import load_function
-from bots_jax.tasks.reference_eval import (
+from bots_jax.tasks.evaluations.reference_eval import (
     EvaluationReport,
     Generate,
     import_evaluation,
     reference_eval,
 )
-from bots_jax.tasks.reward_runner import RewardRunner
-from bots_jax.tasks.rewards import load_reward
-from bots_jax.tasks.table import TaskTable, open_table
+from bots_jax.tasks.rewards.dotted_path import load_function
+from bots_jax.tasks.rewards.matching import load_reward
+from bots_jax.tasks.rewards.runner import RewardRunner
+from bots_jax.tasks.tables.table import TaskTable, open_table
 
 _SOURCES = ("generate", "run", "log")
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bots_jax.tasks.evaluation_log import (
+from bots_jax.tasks.evaluations.log import (
     Line,
     Tally,
     is_header,
@@ -28,9 +28,9 @@ from bots_jax.tasks.evaluation_log import (
     rewards_of,
     row_of,
 )
-from bots_jax.tasks.table import TaskTable
-from bots_jax.tasks.table_columns import joined_text
-from bots_jax.tasks.table_keys import prompt_hash
+from bots_jax.tasks.tables.columns import joined_text
+from bots_jax.tasks.tables.keys import prompt_hash
+from bots_jax.tasks.tables.table import TaskTable
 
 _ROWS_AT_ONCE = 4096
 _PROMPTS, _ANSWERS = ("prompt", "question"), ("answer", "truth")
@@ -68,7 +68,7 @@ def read_log(
       OSError: if the file cannot be read.
 
     >>> import tempfile
-    >>> from bots_jax.tasks.table import open_table
+    >>> from bots_jax.tasks.tables.table import open_table
     >>> folder = tempfile.TemporaryDirectory()
     >>> tasks, log = Path(folder.name, "tasks.jsonl"), Path(folder.name, "log.jsonl")
     >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from bots_jax.tasks.families import FAMILIES
-from bots_jax.tasks.reward_rows import Reward, Row, answer_of, look_up
+from bots_jax.tasks.rewards.rows import Reward, Row, answer_of, look_up
 
 _BOX = re.compile(r"\\boxed\s*\{")
 

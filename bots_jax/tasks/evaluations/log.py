@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bots_jax.directory_lock import DirectoryLock
-from bots_jax.tasks.table import TaskTable, check_unchanged
+from bots_jax.tasks.tables.table import TaskTable, check_unchanged
 
 FORMAT = "bots_jax evaluation log"
 VERSION = 1
@@ -142,7 +142,7 @@ class EvaluationLog:
       num_dropped: 1 if a torn last line was dropped, else 0.
 
     >>> import tempfile
-    >>> from bots_jax.tasks.table import open_table
+    >>> from bots_jax.tasks.tables.table import open_table
     >>> folder = tempfile.TemporaryDirectory()
     >>> tasks, path = Path(folder.name, "tasks.jsonl"), Path(folder.name, "log.jsonl")
     >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')
@@ -271,7 +271,7 @@ def row_of(table: TaskTable, key: Any) -> int | None:
     r"""Returns the row of a key that JSON gave; None where the table has none.
 
     >>> import tempfile
-    >>> from bots_jax.tasks.table import open_table
+    >>> from bots_jax.tasks.tables.table import open_table
     >>> folder = tempfile.TemporaryDirectory()
     >>> tasks = Path(folder.name, "tasks.jsonl")
     >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')
@@ -338,7 +338,7 @@ def check_header(
       ValueError: naming the first difference, if it is not.
 
     >>> import tempfile
-    >>> from bots_jax.tasks.table import open_table
+    >>> from bots_jax.tasks.tables.table import open_table
     >>> folder = tempfile.TemporaryDirectory()
     >>> tasks = Path(folder.name, "tasks.jsonl")
     >>> _ = tasks.write_text('{"prompt": "a"}\n{"prompt": "b"}')

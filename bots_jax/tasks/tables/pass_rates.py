@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bots_jax.tasks.table import TaskTable
-from bots_jax.tasks.table_columns import known_column, leaf_names, type_of
+from bots_jax.tasks.tables.columns import known_column, leaf_names, type_of
+from bots_jax.tasks.tables.table import TaskTable
 
 RATE_ENDING = "_pass_rate"
 """How a column of pass rates is named, after its model."""
@@ -21,7 +21,7 @@ def pass_rate_columns(table: TaskTable) -> list[str]:
     """Names the columns of pass rates: numbers under a name that ends in _pass_rate.
 
     Example:
-      >>> import pathlib, tempfile, bots_jax.tasks.table as tables
+      >>> import pathlib, tempfile, bots_jax.tasks.tables.table as tables
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = pathlib.Path(folder, "tasks.jsonl")
       ...     _ = path.write_text('{"prompt": "1 + 1", "weak_pass_rate": 0.5}')
@@ -60,7 +60,7 @@ def references(
         else than numbers in [0, 1], and for tasks that were not evaluated.
 
     Example:
-      >>> import pathlib, tempfile, bots_jax.tasks.table as tables
+      >>> import pathlib, tempfile, bots_jax.tasks.tables.table as tables
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = pathlib.Path(folder, "tasks.jsonl")
       ...     _ = path.write_text('{"prompt": "1", "x": 0.5}\n{"prompt": "2"}')

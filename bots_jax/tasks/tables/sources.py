@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bots_jax.tasks.table_json import json_batches, json_schema, merged_type
+from bots_jax.tasks.tables.json_lines import json_batches, json_schema, merged_type
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bots_jax.tasks.table_columns import ColumnPath
-from bots_jax.tasks.table_files import RowsFile
+from bots_jax.tasks.tables.columns import ColumnPath
+from bots_jax.tasks.tables.files import RowsFile
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bots_jax.tasks.evaluations.new_file import new_parquet
 from bots_jax.tasks.families import FAMILY_NAMES
-from bots_jax.tasks.new_file import new_parquet
 from bots_jax.tasks.pool import TaskPool
 
 _ROWS_AT_ONCE = 8192
@@ -31,7 +31,7 @@ def pool_table(pool: TaskPool, path: str | Path) -> None:
 
     >>> import tempfile
     >>> from bots_jax.tasks import generate_pool
-    >>> from bots_jax.tasks.table import open_table
+    >>> from bots_jax.tasks.tables.table import open_table
     >>> pool = generate_pool(8, families=["gcd"])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     pool_table(pool, Path(folder, "pool.parquet"))

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bots_jax.tasks.table_columns import ColumnPath, array_of
-from bots_jax.tasks.table_sources import common_schema, file_batches
+from bots_jax.tasks.tables.columns import ColumnPath, array_of
+from bots_jax.tasks.tables.sources import common_schema, file_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bots_jax.tasks.table_columns import ColumnPath, array_of
-from bots_jax.tasks.table_files import Cache, Progress, RowsFile
-from bots_jax.tasks.table_keys import (
+from bots_jax.tasks.tables.columns import ColumnPath, array_of
+from bots_jax.tasks.tables.files import Cache, Progress, RowsFile
+from bots_jax.tasks.tables.keys import (
     check_distinct,
     first_null,
     numbered,

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from bots_jax.tasks.arrays import PerRollout
-from bots_jax.tasks.reward_rows import Reward, Row
-from bots_jax.tasks.rewards import check_reward
+from bots_jax.tasks.rewards.matching import check_reward
+from bots_jax.tasks.rewards.rows import Reward, Row
 
-_PRELOADED = ("bots_jax.tasks.reward_runner",)
+_PRELOADED = ("bots_jax.tasks.rewards.runner",)
 _MAX_TRIES = 2
 _MAX_MESSAGE = 200
 
@@ -44,7 +44,7 @@ class RewardRunner:
       first_messages: what the first of each kind said.
       num_scored: completions that were asked for, evaluated or not.
 
-    >>> from bots_jax.tasks.rewards import exact_match
+    >>> from bots_jax.tasks.rewards.matching import exact_match
     >>> with RewardRunner(exact_match(), time_limit=None) as runner:
     ...     runner.score(["4", "5", "6"], [{"answer": "4"}, {"answer": "4"}, {}])
     ...     print(runner.report())

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bots_jax.tasks import table_columns as columns_
 from bots_jax.tasks.cache import default_cache_dir
-from bots_jax.tasks.table_columns import ColumnPath
-from bots_jax.tasks.table_duplicates import Duplicates, find_duplicates
-from bots_jax.tasks.table_files import Cache, Progress, RowsFile
-from bots_jax.tasks.table_index import Columns, Index, open_index
-from bots_jax.tasks.table_keys import KeyLookup
-from bots_jax.tasks.table_sources import Paths, find_files
+from bots_jax.tasks.tables import columns as columns_
+from bots_jax.tasks.tables.columns import ColumnPath
+from bots_jax.tasks.tables.duplicates import Duplicates, find_duplicates
+from bots_jax.tasks.tables.files import Cache, Progress, RowsFile
+from bots_jax.tasks.tables.index import Columns, Index, open_index
+from bots_jax.tasks.tables.keys import KeyLookup
+from bots_jax.tasks.tables.sources import Paths, find_files
 
 if TYPE_CHECKING:
     import pyarrow as pa

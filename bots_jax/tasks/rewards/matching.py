@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from bots_jax.tasks.dotted_path import check_arguments, load_function
-from bots_jax.tasks.library_rewards import boxed_math, pool_reward, reasoning_gym
-from bots_jax.tasks.reward_rows import Reward, Row, answer_of
+from bots_jax.tasks.rewards.dotted_path import check_arguments, load_function
+from bots_jax.tasks.rewards.library import boxed_math, pool_reward, reasoning_gym
+from bots_jax.tasks.rewards.rows import Reward, Row, answer_of
 
 _WHITESPACE = ("keep", "strip", "collapse")
 _SIGNED = r"(?<![\w.)\]}])[-+\u2212]?"

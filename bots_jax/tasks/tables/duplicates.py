@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from bots_jax.tasks.table_columns import ColumnPath, joined_text
-from bots_jax.tasks.table_files import RowsFile
-from bots_jax.tasks.table_index import Index
+from bots_jax.tasks.tables.columns import ColumnPath, joined_text
+from bots_jax.tasks.tables.files import RowsFile
+from bots_jax.tasks.tables.index import Index
 
 _NUM_EXAMPLES = 5
 _MOST_ROWS = 5

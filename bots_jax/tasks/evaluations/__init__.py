@@ -1,0 +1,1 @@
+"""How well models do on a table: rolled out or logged, and written beside it."""

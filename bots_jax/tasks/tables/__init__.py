@@ -1,0 +1,1 @@
+"""Tables of tasks on the disk: rows at random, stable keys, pass rates as columns."""
