@@ -19,6 +19,8 @@ def main() -> None:
         NotebookClient(notebook, timeout=180, kernel_name="python3").execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
+            if cell.cell_type == "code":  # without the progress bars of others
+                cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         notebook.metadata["language_info"] = {"name": "python"}
         jupytext.write(notebook, source.with_suffix(".ipynb"))
         print("wrote", source.with_suffix(".ipynb").name)
