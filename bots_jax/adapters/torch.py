@@ -12,7 +12,8 @@ A batch is drawn when the loader asks for it. With worker processes, or under
 accelerate, that is some batches before it is trained on; what was read ahead is in
 flight, is not drawn twice, and comes again after a restart.
 
-With `num_workers=0` the loader's state holds everything. With workers a loader keeps
+With `num_workers=0` the loader's state holds everything, NumPy arrays too, so that
+`torch.load(path, weights_only=False)` reads it. With workers a loader keeps
 a snapshot *per batch, taken when the batch was drawn*, so evidence that came since
 would be missing from it. Give `whole_state=False` there: the loader's state then holds
 a place only, and `batches.save(directory)` saves the rest as it is now:

@@ -9,7 +9,7 @@
         model, reward_funcs, args=config, train_dataset=dataset,  # a column "task_id"
         task_sampler=sampler, success=0.5, eval_dataset=held_out,
     )
-    trainer.train(resume_from_checkpoint=True)
+    trainer.train()  # or, to go on, trainer.train(resume_from_checkpoint=True)
 
 The dataset has a column with the sampler's task keys. The sampler draws where TRL
 shuffles; every task is repeated as TRL repeats it. One batch of generations is one

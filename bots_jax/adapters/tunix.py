@@ -1,6 +1,6 @@
 """Tunix trains on tasks that are chosen as it goes; nothing of it is changed.
 
-    bots = tunix.attach(cluster, sampler, rows, success=0.5)
+    bots = tunix.attach(cluster, sampler, rows, success=0.5, reward="correct")
     learner = GRPOLearner(
         rl_cluster=cluster,
         reward_fns=[correct, well_formed],
@@ -21,12 +21,14 @@ micro-batches, mini-batches or iterations Tunix makes of them.
 MaxText trains through Tunix (read, not run): between the lines of its script that make
 the cluster and the learner,
 
-    columns = {name: [row[name] for row in rows] for name in ("prompts", "answer")}
-    bots = tunix.attach(rl_cluster, sampler, columns, success=0.5)
+    names = ("prompts", "question", "answer")
+    columns = {name: [row[name] for row in rows] for name in names}
+    bots = tunix.attach(rl_cluster, sampler, columns, success=solved)
     grpo_config.reward_manager = bots.reward_manager
 
-where `rows` are those of its data set before it is repeated and batched, as a list, and
-`bots` is then given to `rl_trainer.train` in place of the data set.
+where `rows` are those of its data set before it is repeated and batched, as a list,
+`solved` is the sum of rewards from which on an answer counts as right, and `bots` is
+then given to `rl_trainer.train` in place of the data set.
 """
 
 import threading

@@ -1,7 +1,6 @@
 """The page about trainers keeps its promises: its blocks are marked, and run."""
 
 import importlib
-import importlib.metadata
 import inspect
 import json
 import os
@@ -10,7 +9,7 @@ import re
 import shlex
 import types
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,72 +24,23 @@ from tests.adapters import test_slime as slime_cases
 from tests.adapters import test_verl as verl_cases
 from tests.adapters import trinity_by_path, trl_tiny
 from tests.adapters import tunix_tiny as tiny
+from tests.adapters.readme_page import (
+    EXECUTED,
+    FENCED,
+    PAGE,
+    TEXT,
+    blocks,
+    has_moved,
+    learnt_all,
+    make_sampler,
+    needs,
+    run,
+    settled,
+)
 from tests.adapters.test_slime import args, slime  # noqa: F401  # fixtures
 from tests.adapters.test_verl import verl as real_verl  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the trainers
-
-PAGE = pathlib.Path(verl.__file__).parent / "README.md"
-TEXT = PAGE.read_text()
-EXECUTED = r"executed with (?:the classes of )?(\S+) ([\d.]+) by test_readme_blocks"
-FENCED = re.compile(r"<!-- ([^\n]*) -->\n```(\w+)\n(.*?)```\n", re.S)
-
-
-class Block(NamedTuple):
-    mark: str
-    language: str
-    code: str
-
-
-def blocks(title: str) -> list[Block]:
-    """The blocks of one section, as they stand on the page."""
-    section = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
-    return [Block(*found) for found in FENCED.findall(section)]
-
-
-def run(title: str, **names: Any) -> dict[str, Any]:
-    """Runs the one block of a section among these names."""
-    ((mark, language, code),) = blocks(title)
-    assert re.fullmatch(EXECUTED, mark) and language == "python"
-    exec(compile(code, f"{PAGE.name}: {title}", "exec"), names)
-    return names
-
-
-def needs(distribution: str, module: str, title: str) -> None:
-    """Skips, if this is not installed in the version that the page names, or later."""
-    pytest.importorskip(module, reason=f"needs {distribution}")
-    found = importlib.metadata.version(distribution).partition("+")[0]
-    match = re.fullmatch(EXECUTED, blocks(title)[0].mark)
-    assert match is not None
-    numbers = [[int(x) for x in re.findall(r"\d+", v)] for v in (found, match[2])]
-    if numbers[0] < numbers[1]:
-        pytest.skip(f"needs {distribution} {match[2]}, found {found}")
-
-
-def has_moved(sampler: Any, rollouts: float) -> bool:
-    """Whether the posterior holds evidence, less than was rolled out."""
-    alpha, beta = sampler.posterior()
-    return 0 < float((alpha + beta - 2).sum()) <= rollouts
-
-
-def learnt_all(sampler: Any, steps: int) -> bool:
-    """Whether that many steps were made, and no task that was drawn is missing."""
-    counts = sampler.metrics()
-    names = ("drawn", "observed", "late", "undrawn", "in_flight")
-    drawn, observed, *others = (counts[f"sampler/{name}"] for name in names)
-    return sampler.step == steps and drawn == observed > 0 and others == [0, 0, 0]
-
-
-def make_sampler(num_tasks: int = 200, batch_size: int = 32) -> Any:
-    selector = bots_jax.bots(num_tasks=num_tasks, batch_size=batch_size)
-    return bots_jax.TaskSampler(selector, jax.random.key(0), selector.init())
-
-
-def settled(task_ids: Any) -> np.ndarray:
-    """Rollouts of a made-up policy, [B, 8]."""
-    solved = np.asarray(task_ids)[:, None] % 9
-    return (np.arange(8) < solved).astype(np.float32)
-
 
 # The page as a whole.
 
@@ -106,7 +56,7 @@ def test_every_block_that_is_marked_executed_has_a_test_that_runs_it():
     names = {title for title in re.findall(r"\n## (.*)\n", TEXT) if blocks(title)}
     executed = {x for x in names if all(b.mark != "read, not run" for b in blocks(x))}
     assert names - executed == {"MaxText", "prime-rl"}
-    source = inspect.getsource(inspect.getmodule(needs))  # pyright: ignore[reportArgumentType]
+    source = pathlib.Path(__file__).read_text()
     for title in executed:
         test = f"def test_{re.sub(r'[^a-z]+', '_', title.lower())}("
         body = source.partition(test)[2].partition("\ndef ")[0]
@@ -155,16 +105,12 @@ def test_first_a_sampler():
 
 
 @pytest.fixture
-def _tunix() -> Iterator[None]:
+def _tunix(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tunix promotes ranks, and would log to the network."""
-    before, os.environ["WANDB_MODE"] = os.environ.get("WANDB_MODE"), "disabled"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     jax.config.update("jax_numpy_rank_promotion", "allow")
     yield
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    if before is None:
-        del os.environ["WANDB_MODE"]
-    else:
-        os.environ["WANDB_MODE"] = before
 
 
 def some_succeed(prompts: Any, task_id: Any, **_: Any) -> list[float]:
@@ -201,8 +147,8 @@ def test_tunix_agentic():
     needs("google-tunix", "tunix.rl.rl_cluster", "Tunix, agentic")
     cluster = tiny.make_cluster(max_steps=3, logprobs=True)
     sampler = tiny.make_sampler()
-    names = TUNIX | {"chat_parser": tiny.ChatParser()}
-    names["settings"] = {**names["settings"], "max_response_length": 2}
+    settings = TUNIX["settings"] | {"max_response_length": 2}
+    names = TUNIX | {"chat_parser": tiny.ChatParser(), "settings": settings}
     run("Tunix, agentic", cluster=cluster, sampler=sampler, **names)
     counts = sampler.metrics()
     assert sampler.step >= 3 and counts["sampler/undrawn"] == 0
@@ -424,8 +370,9 @@ def test_blocks_that_are_read_are_python_and_fit_what_they_call():
         return types.SimpleNamespace(reward_manager="bots-0")
 
     real = importlib.import_module("bots_jax.adapters.tunix")
-    rows = [{"prompts": f"{n}", "answer": n} for n in range(40)]
-    names: dict[str, Any] = {"rows": rows, "grpo_config": types.SimpleNamespace()}
+    rows = [{"prompts": f"{n}", "question": "?", "answer": n} for n in range(40)]
+    names: dict[str, Any] = {"rows": rows, "solved": 1.5}
+    names["grpo_config"] = types.SimpleNamespace()
     names |= {"tunix": types.SimpleNamespace(attach=attach), "rl_cluster": None}
     sampler = tiny.make_sampler()
     exec(maxtext, names | {"sampler": sampler})
