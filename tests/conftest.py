@@ -59,10 +59,17 @@ def _forget_programs() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leaves nightly tests out unless a marker expression or a node id asks."""
+    """Leaves nightly tests out unless a marker expression asks for them.
+
+    That a check catches a planted bug is shown every night, not in every run.
+    """
+    for item in items:
+        if "planted" in item.name or "_catches_" in item.name:
+            item.add_marker(pytest.mark.nightly)
     if config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="nightly: run with -m nightly")

@@ -10,7 +10,9 @@ def nightly_but(cases: Iterable[Any], *kept: Any) -> list[Any]:
     """Marks all cases as nightly but those that are kept for every run."""
     cases = list(cases)
     assert set(kept) <= set(cases)
-    return [
-        case if case in kept else pytest.param(case, marks=pytest.mark.nightly)
-        for case in cases
-    ]
+    return [case if case in kept else _nightly(case) for case in cases]
+
+
+def _nightly(case: Any) -> Any:
+    values = case if type(case) is tuple else (case,)
+    return pytest.param(*values, marks=pytest.mark.nightly)

@@ -23,6 +23,26 @@ def describe(tree) -> list[tuple]:
 
 
 @all_cases
+def test_a_step_is_traced_to_a_state_of_the_same_form(case):
+    """Without compiling: structure, shapes, dtypes and weak types."""
+    selector, fresh = case.start()
+    evidence, key = make_evidence(0), jax.random.key(0)
+    step = bots_jax.make_step(selector)
+
+    def forms(tree):
+        return [
+            (jax.tree_util.keystr(path), x.shape, x.dtype, x.weak_type)
+            for path, x in jax.tree_util.tree_leaves_with_path(jax.eval_shape(tree))
+        ]
+
+    before = forms(lambda: fresh)
+    assert forms(lambda: selector.update(fresh, evidence)[0]) == before
+    assert forms(lambda: step(key, fresh, evidence)[0]) == before
+    assert not any(weak for *_, weak in before)
+    assert {x[2].name for x in before} <= {"float32", "int32", "bool"}
+
+
+@core_cases
 def test_state_keeps_structure_shape_dtype_weak_type_and_sharding(case):
     selector, state, step = ready(case)
     fresh = selector.init(case.references())

@@ -162,7 +162,7 @@ def test_vmap_over_the_factorys_numbers():
         assert together[1][i].tolist() == alone[1].tolist()
 
 
-@all_cases
+@core_cases
 def test_scan_equals_a_loop(case):
     selector, state, step = ready(case)
     keys, evidence = jax.random.split(key(5), 50), stacked_evidence(50)

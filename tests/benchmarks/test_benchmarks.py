@@ -162,6 +162,7 @@ def test_memory(results: Path):
         assert abs(sum(row[part] for part in parts) - row["peak_mib"]) < 0.25
 
 
+@pytest.mark.nightly
 def test_host_and_checkpoint(tmp_path: Path):
     for script in ("host", "checkpoint"):
         command = [sys.executable, "-m", f"benchmarks.{script}", "--quick"]

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import agreement, cases, fetch, official, ours, plain_jax
 from benchmarks.pool import ClosedLoop, Pool, make_big_pool, make_pool
+from tests.nights import nightly_but
 
 
 def test_official_code_that_is_missing():
@@ -91,7 +92,9 @@ def test_a_tiled_pool_repeats_a_block():
     assert np.allclose(beta, np.tile(whole.beta, 3)[:2500])
 
 
-@pytest.mark.parametrize("name", [ours.LAZY_SWEEP, ours.DENSE_SWEEP])
+@pytest.mark.parametrize(
+    "name", nightly_but([ours.LAZY_SWEEP, ours.DENSE_SWEEP], ours.DENSE_SWEEP)
+)
 def test_the_state_of_a_tiled_pool_steps_like_that_of_a_whole_one(name: str):
     tiled = make_big_pool(2500, seed=0, block_size=1000)
     block = tiled.block

@@ -13,6 +13,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from bots_jax.beta import sample_beta, sampling
+from tests.nights import nightly_but
 from tests.statistical import SMALLEST_NORMAL
 
 KEY = jax.random.key(11)
@@ -26,7 +27,7 @@ def shapes(n: int, low: float = 0.3) -> tuple[jax.Array, jax.Array]:
 
 
 @pytest.mark.parametrize("above_one", [False, True])
-@pytest.mark.parametrize("n", [1, 33, 992])
+@pytest.mark.parametrize("n", nightly_but([1, 33, 992], 33))
 def test_draws_do_not_depend_on_chunks(n, above_one):
     alpha, beta = shapes(1000, low=1.0 if above_one else 0.3)
     ids = jnp.arange(1000)
@@ -39,7 +40,7 @@ def test_draws_do_not_depend_on_chunks(n, above_one):
         np.testing.assert_array_equal(got, whole[part])
 
 
-@pytest.mark.parametrize("above_one", [False, True])
+@pytest.mark.parametrize("above_one", nightly_but([False, True], True))
 def test_draws_do_not_depend_on_the_number_of_tasks(above_one):
     """Odd lengths, half-filled words and groups: heads and tails of 100,003 tasks."""
     total = 100_003

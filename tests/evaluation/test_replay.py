@@ -330,6 +330,7 @@ def test_command_writes_tables_numbers_and_a_figure(tmp_path, capsys, monkeypatc
     assert json.loads((out / "results.json").read_text())["results"] == found["results"]
 
 
+@pytest.mark.nightly
 def test_every_plugin_can_be_walked():
     settings = ReplaySettings(8, 8, num_rollouts=16, seeds=1, mode="walk")
     told: list[str] = []

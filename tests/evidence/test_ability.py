@@ -8,6 +8,7 @@ from scipy import optimize, stats
 from bots_jax.evidence.ability import ability, predict_ability, start_loadings
 from bots_jax.shard import Shard
 from tests.evidence.plugin_laws import WORTH, assert_laws, everyone, taught
+from tests.nights import nightly_but
 
 N = 24
 
@@ -84,7 +85,7 @@ def make_steps(seed, num_steps=12, size=7):
     return steps
 
 
-@pytest.mark.parametrize("num_groups", [1, 3])
+@pytest.mark.parametrize("num_groups", nightly_but([1, 3], 3))
 def test_rasch_is_the_slow_reference(num_groups):
     groups, steps = [k % num_groups for k in range(N)], make_steps(num_groups)
     given = None if num_groups == 1 else np.array(groups)
@@ -106,6 +107,7 @@ def test_rasch_is_the_slow_reference(num_groups):
     assert np.abs(got - wrong.theta).max() > 0.05  # planted bug: difficulty's sign
 
 
+@pytest.mark.nightly
 def test_a_batch_of_1000_rows_does_not_overshoot():
     """All right, from a start that expects half: near the exact mode, not beyond."""
     n = 1000
@@ -126,7 +128,7 @@ def test_a_batch_of_1000_rows_does_not_overshoot():
     assert 0.85 < float(said.success_prob[0]) < 0.97
 
 
-@pytest.mark.parametrize("good", [0, 16])
+@pytest.mark.parametrize("good", nightly_but([0, 16], 16))
 def test_stays_bounded_for_ever(good):
     plugin = ability(num_tasks=N, dimensions=3, ability_drift=10.0, ability_spread=4.0)
     state = taught(plugin, [(np.arange(N), np.full(N, good), 16)] * 60, N)
@@ -200,7 +202,11 @@ def test_groups_not_seen_are_worth_nothing():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"dimensions": 2, "groups": np.arange(N) % 2}]
+    "settings",
+    [
+        pytest.param({}, marks=pytest.mark.nightly),
+        {"dimensions": 2, "groups": np.arange(N) % 2},
+    ],
 )
 def test_laws(settings):
     assert_laws(ability(num_tasks=N, **settings), None, N)

@@ -26,6 +26,7 @@ def test_laws_of_a_plugin(models):
     assert_laws(references(num_references=models), rates(models=models), NUM_TASKS)
 
 
+@pytest.mark.nightly
 def test_laws_with_features_alone():
     features = np.random.default_rng(1).normal(size=(NUM_TASKS, 4))
     assert_laws(references(num_references=0, features=features), None, NUM_TASKS)
@@ -147,6 +148,7 @@ def test_it_learns_which_reference_is_like_the_policy():
     assert np.argmax(weights[2:]) == 2
 
 
+@pytest.mark.nightly
 def test_it_extrapolates_beyond_the_strongest_reference():
     rng, shard = np.random.default_rng(6), Shard(2000)
     difficulty = rng.normal(0, 2, 2000)

@@ -11,6 +11,7 @@ from bots_jax.grpo.devices import Devices, use_all_cores
 from tests.grpo.tiny import run_python
 
 
+@pytest.mark.nightly
 def test_one_device_and_four_agree(finished_run, tmp_path):
     one, four = (run_on(cores, finished_run.directory, tmp_path) for cores in (1, 4))
     assert (one["asked"], one["count"], one["spread"]) == (1, 1, 1)

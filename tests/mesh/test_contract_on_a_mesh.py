@@ -31,7 +31,7 @@ def on_mesh(case: Case, layout) -> list[Any]:
 FASTER = ("bots_per_task", "uniform_eligible", "adaptive", "continuous")
 
 
-@pytest.mark.parametrize("case", map(BY_NAME.get, FASTER), ids=FASTER)
+@pytest.mark.parametrize("case", [BY_NAME[name] for name in FASTER], ids=FASTER)
 def test_a_mesh_changes_nothing(case):
     """67 tasks: eight devices do not divide them, the last one holds padding."""
     assert_same_bits(on_mesh(case, FEW[1]), on_one_device(case))

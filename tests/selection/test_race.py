@@ -380,6 +380,7 @@ def test_too_few_eligible_tasks_leave_slots_empty():
         assert found.task_ids.tolist()[5:] == [-1] * 3
 
 
+@pytest.mark.nightly
 def test_batches_do_not_depend_on_the_chunk(monkeypatch):
     pool = pool_of(PLAIN)
     found = []

@@ -95,7 +95,13 @@ SCORED = {"score": scores.expected_variance, "temperature": 0.5, "forgetting": 0
 DRAWN = {"score": scores.thompson_draws, "temperature": 0.0, "forgetting": 0.1}
 
 
-@pytest.mark.parametrize("settings", [SCORED, DRAWN], ids=["score", "draws"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(SCORED, id="score"),
+        pytest.param(DRAWN, id="draws", marks=pytest.mark.nightly),
+    ],
+)
 def test_race_and_sweep_have_one_law(settings):
     swept = batches(*learnt(**settings, selection="sweep"))
     raced = batches(*learnt(**settings, selection="race"))

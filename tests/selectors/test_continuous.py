@@ -197,6 +197,7 @@ def test_the_unit_of_the_rewards_does_not_matter():
     assert all(batch == batches[0] for batch in batches)
 
 
+@pytest.mark.nightly
 def test_bounds_and_numbers_may_be_traced():
     evidence = moments(range(5), REWARDS)
 

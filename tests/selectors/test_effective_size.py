@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import bots_jax
+from tests.nights import nightly_but
 
 GROUP_SIZE, STEPS = 8, 300
 ENGINES = pytest.mark.parametrize("engine", ["dense", "lazy"])
 SIZES = pytest.mark.parametrize(
-    "ess_max, ess_implicit", [(80.0, 12.0), (40.0, 40.0), (64.0, 0.0), (8.0, 3.0)]
+    "ess_max, ess_implicit",
+    nightly_but([(80.0, 12.0), (40.0, 40.0), (64.0, 0.0), (8.0, 3.0)], (8.0, 3.0)),
 )
 
 

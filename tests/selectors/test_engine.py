@@ -10,6 +10,7 @@ import pytest
 import bots_jax
 from bots_jax.selection import completion
 from bots_jax.selectors.engine import Rule, make_plan
+from tests.nights import nightly_but
 from tests.selector_cases import make_references
 
 NUM_TASKS, BATCH_SIZE, STEPS = 12_000, 24, 12
@@ -130,6 +131,7 @@ def test_race_and_sweep_spread_alike_over_a_run():
     assert max(np.abs(x - 0.5).max() for x in draws.values()) < 5e-3
 
 
+@pytest.mark.nightly
 def test_vmap_over_states_of_a_race():
     """Lanes of a vmapped race equal the single ones, fallback or not."""
     selector = bots_jax.bots(num_tasks=400, batch_size=6, selection="race")
@@ -177,7 +179,7 @@ def test_references_as_a_pair_are_those_of_an_array():
         jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-@pytest.mark.parametrize("num_tasks", [10**4, 10**9])
+@pytest.mark.parametrize("num_tasks", nightly_but([10**4, 10**9], 10**9))
 def test_a_lazy_step_compiles_at_any_size_and_needs_no_room_beside_its_state(num_tasks):
     """By abstract shapes: nothing of length N is allocated, here or by the step."""
     selector = bots_jax.bots(num_tasks=num_tasks, batch_size=64, engine="lazy")

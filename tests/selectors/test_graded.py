@@ -96,6 +96,7 @@ def test_long_runs_follow_the_recurrence(clock):
     assert float(selector.forgetting) == (0.2 if clock == "step" else 0.0)
 
 
+@pytest.mark.nightly
 def test_two_levels_rank_as_expected_variance_does():
     selector = bots_jax.graded(
         num_tasks=40, batch_size=40, levels=(0, 1), temperature=0.0, coverage=FREE
@@ -194,6 +195,7 @@ def test_a_task_rests_after_a_visit_by_default():
     assert np.isin(choices(selector, state, 50), [3, 8]).mean() > 0.9
 
 
+@pytest.mark.nightly
 def test_levels_and_numbers_may_be_traced():
     evidence = level_evidence([0, 2], COUNTS[:2])
 
@@ -253,6 +255,7 @@ def test_bad_evidence_is_refused_in_one_sentence():
             update(selector, state, evidence)
 
 
+@pytest.mark.nightly
 def test_a_sampler_trains_saves_restores_and_grows(tmp_path):
     priors = np.random.default_rng(0).uniform(0.5, 2, (12, 4))
 
