@@ -27,7 +27,13 @@ from .cells import (
     times,
 )
 from .losses import losses
-from .state_tables import checkpoint_table, host_table, loop_table
+from .state_tables import (
+    adapter_table,
+    checkpoint_table,
+    host_table,
+    loop_table,
+    read_table,
+)
 from .targets import evaluate, target_table
 
 README = machine.ROOT / "benchmarks" / "README.md"
@@ -41,6 +47,8 @@ FILES = (
     "regimes",
     "plugins",
     "host",
+    "adapter",
+    "table",
     "checkpoint",
 )
 
@@ -236,6 +244,12 @@ def sections(
     if "host" in records:
         table = host_table(records["host"]["rows"])
         yield "TaskSampler beside the bare step", "host", table
+    if "adapter" in records:
+        adapters = adapter_table(records["adapter"]["rows"])
+        yield "The adapter for Tunix, per training step", "adapter", adapters
+    if "table" in records:
+        reads = read_table(records["table"]["rows"])
+        yield "Rows of a table at random ids", "table", reads
     if "checkpoint" in records:
         rows = records["checkpoint"]["rows"]
         yield (

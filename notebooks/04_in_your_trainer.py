@@ -197,6 +197,7 @@ train(uniform, uniform.init(), strong)
 
 def rollouts_of(cluster):
     def generate(prompts, group_size, seeds):
+        cluster.cluster_config.rollout_config.seed = jax.random.PRNGKey(seeds[0])
         texts = [prompt[0]["content"] for prompt in prompts]
         said = cluster.generate([text for text in texts for _ in range(group_size)])
         return [

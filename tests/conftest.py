@@ -29,6 +29,7 @@ hypothesis.settings.load_profile("engine")
 
 _HERE = pathlib.Path(__file__).parent
 _NOT_ENGINE = {"grpo", "tasks", "evaluation", "adapters"}
+_LONG = ("test_mesh.py", "test_distributed.py")
 
 
 def _is_engine_test(path: pathlib.Path) -> bool:
@@ -65,8 +66,10 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Leaves nightly tests out unless a marker expression asks for them.
 
-    That a check catches a planted bug is shown every night, not in every run.
+    That a check catches a planted bug is shown every night, not in every run. Tests
+    that start processes and wait for them come first, so that no worker ends on one.
     """
+    items.sort(key=lambda item: item.path.name not in _LONG)
     for item in items:
         if "planted" in item.name or "_catches_" in item.name:
             item.add_marker(pytest.mark.nightly)

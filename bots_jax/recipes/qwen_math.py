@@ -101,7 +101,7 @@ class QwenMath:
     save_every: int = 50
     """Steps between checkpoints."""
     seed: int = 0
-    """Of the choice of tasks."""
+    """Of the choice of tasks, and of the rollouts."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on from the last checkpoint in `out`."""
     tiny: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -316,6 +316,7 @@ def run(config: QwenMath) -> pathlib.Path:
     tell_user(f"{eligible.sum()} of {len(table)} prompts are short enough.")
     tell_user(str(table.duplicates()))
     cluster = qwen_model.make_cluster(config, tokenizer, config.out / "model")
+    qwen_model.vary_noise(cluster, config.seed, cluster.actor_trainer.train_steps)
     bots = tunix.attach(cluster, sampler, rows, reward="solved")
     write_json(config.out / "settings.json", settings)
     judge = RewardRunner(load_reward("boxed"), time_limit=config.time_limit)

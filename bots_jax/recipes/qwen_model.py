@@ -1,6 +1,7 @@
 """A Qwen2 model, its tokenizer and Tunix's cluster, from a Hugging Face folder."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-INSTALL = "pip install 'bots-jax[tunix,train,rewards]' transformers"
+INSTALL = "pip install 'bots-jax[tunix]'"
 
 
 def read_shape(folder: pathlib.Path) -> dict[str, Any]:
@@ -174,6 +175,43 @@ def make_cluster(config: Any, tokenizer: Any, root: pathlib.Path) -> Any:
     )
     save_memory(cluster.actor_trainer.model, config.remat)
     return cluster
+
+
+def vary_noise(cluster: Any, seed: int, step: int) -> None:
+    """Gives every call of the rollouts noise of its own; Tunix's is always the same.
+
+    Without a seed its vanilla sampler begins each call with the same key, so that a
+    row of a batch would meet the same random numbers in every step.
+
+    Args:
+      cluster: Tunix's.
+      seed: of the run.
+      step: of the run, from which the calls are numbered: a run that goes on meets
+        other numbers than before.
+
+    Example:
+      >>> import types
+      >>> @dataclasses.dataclass
+      ... class Config:
+      ...     seed: object = None
+      >>> seeds = []
+      >>> generate = lambda prompts, config: seeds.append(config.seed.tolist())
+      >>> rollout = types.SimpleNamespace(generate=generate)
+      >>> vary_noise(types.SimpleNamespace(rollout=rollout), seed=0, step=0)
+      >>> rollout.generate([], Config()), rollout.generate([], Config())
+      (None, None)
+      >>> seeds[0] != seeds[1]
+      True
+    """
+    generate, calls = cluster.rollout.generate, itertools.count()
+    key = jax.random.fold_in(jax.random.PRNGKey(seed), step)
+
+    def with_noise(prompts: Any, rollout_config: Any, **how: Any) -> Any:
+        own = jax.random.fold_in(key, next(calls))
+        config = dataclasses.replace(rollout_config, seed=own)
+        return generate(prompts, config, **how)
+
+    cluster.rollout.generate = with_noise
 
 
 def save_memory(model: Any, remat: str) -> None:

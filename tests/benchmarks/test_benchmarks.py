@@ -221,7 +221,7 @@ def test_committed_tables_are_those_of_the_committed_results():
 def test_readme_names_every_script():
     readme = tables.README.read_text()
     scripts = ("step", "update", "sampler", "memory", "regimes", "gpu", "host")
-    scripts += ("checkpoint",)
+    scripts += ("checkpoint", "adapter", "table")
     for script in (*scripts, "effective_tasks", "tables", "figures"):
         assert f"python -m benchmarks.{script}" in readme
 
