@@ -47,6 +47,9 @@ def test_the_documented_lines_train_and_learn_from_the_named_reward() -> None:
     cluster.with_external_metrics_logger(buffers.append)
     sampler = tiny.make_sampler()
 
+    def correct(*texts: Any, **columns: Any) -> list[float]:
+        return tiny.said_digit(*texts, **columns)
+
     def well_formed(prompts: Any, completions: Any, **_: Any) -> list[float]:
         return [0.25] * len(prompts)
 
@@ -57,7 +60,7 @@ def test_the_documented_lines_train_and_learn_from_the_named_reward() -> None:
         "cluster": cluster,
         "sampler": sampler,
         "rows": tiny.make_rows(),
-        "correct": tiny.said_digit,
+        "correct": correct,
         "well_formed": well_formed,
     }
     exec(lines, names)
