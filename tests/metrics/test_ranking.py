@@ -60,6 +60,7 @@ def test_auc_by_hand():
     assert np.isnan(auc(up.at[0].set(np.nan), solved))
 
 
+@pytest.mark.nightly
 def test_large_inputs_equal_float64():
     """2 million items, half of them tied, by ranks in float64; a tenth for the rest."""
     n = 2_000_000
