@@ -347,7 +347,7 @@ titles = (
     "held-out levels won (dotted: can be won)",
     "effective task ratio",
     "shortest way of the chosen levels",
-    "coverage: levels visited so far",
+    "coverage: visited, of those possible so far",
 )
 for ax, title in zip(axes, titles, strict=True):
     ax.set(xlabel="step", title=title)
