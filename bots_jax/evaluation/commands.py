@@ -12,7 +12,6 @@ import tyro
 from bots_jax import checks
 from bots_jax.evaluation.arms import ARMS, BASELINE, check_arms
 from bots_jax.evaluation.intervals import MIN_PAIRS
-from bots_jax.evaluation.progress import progress
 from bots_jax.evaluation.report import Comparison, comparison_table, save_figures
 from bots_jax.evaluation.simulate import (
     RunSettings,
@@ -33,6 +32,7 @@ from bots_jax.evaluation.student_settings import (
 )
 from bots_jax.evaluation.summary import compare_arms, mean_curves
 from bots_jax.evaluation.tables import markdown, print_table
+from bots_jax.progress import Phase
 
 QUESTION = "Which selector finds tasks that are worth their rollouts?"
 
@@ -98,8 +98,8 @@ def run_simulate(
     if not command.quiet:
         print(f"output directory: {directory}", flush=True)
     done = len(cells) - len(missing)
-    with progress("simulate", len(cells), done, command.quiet) as tell:
-        run_cells(store, command.settings, missing, tell)
+    with Phase("simulate", len(cells), done, command.quiet, line_every=0) as phase:
+        run_cells(store, command.settings, missing, phase.tell)
     records = {cell: _read(store, cell) for cell in cells}
     comparisons = [_compare(command, size, records) for size in command.num_tasks]
     _write(directory, command, comparisons, records, stamp)

@@ -19,7 +19,6 @@ import numpy as np
 
 from bots_jax import metrics
 from bots_jax.evaluation.matrix import PassRates
-from bots_jax.evaluation.progress import TellFn
 from bots_jax.evidence.ability import ability
 from bots_jax.evidence.counts import collect_rows
 from bots_jax.evidence.group_prior import group_prior
@@ -29,6 +28,7 @@ from bots_jax.evidence.neighbours import neighbours
 from bots_jax.evidence.plugin import Plugin
 from bots_jax.evidence.references import references
 from bots_jax.posterior.adaptation import TRUSTS, expected_trust
+from bots_jax.progress import TellFn
 from bots_jax.selectors.belief import BetaSettings, beta_belief
 from bots_jax.shard import Shard
 from bots_jax.types import Evidence

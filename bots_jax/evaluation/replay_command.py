@@ -9,7 +9,6 @@ import numpy as np
 import tyro
 
 from bots_jax.evaluation.matrix import PassRates, read_matrix
-from bots_jax.evaluation.progress import progress
 from bots_jax.evaluation.replay import (
     CONSTANT,
     PLUGINS,
@@ -21,6 +20,7 @@ from bots_jax.evaluation.replay import (
 )
 from bots_jax.evaluation.store import write_json, write_text
 from bots_jax.evaluation.tables import TextTable, markdown, number, print_table
+from bots_jax.progress import Phase
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,8 +81,8 @@ def run_replay(
     )
     check_replay(settings, matrix)
     total = command.seeds * (len(PLUGINS) + 1)
-    with progress("replay", total, quiet=command.quiet) as tell:
-        results = replay(matrix, settings, tell=tell)
+    with Phase("replay", total, quiet=command.quiet, line_every=0) as phase:
+        results = replay(matrix, settings, tell=phase.tell)
     tables = [quality_table(results, matrix, settings), weight_table(results)]
     write_text(
         command.output / "table.md", "\n\n".join(markdown(x) for x in tables) + "\n"

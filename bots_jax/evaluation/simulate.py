@@ -10,7 +10,6 @@ from jax import Array
 from bots_jax import checks
 from bots_jax.evaluation.arms import ARMS, Pool
 from bots_jax.evaluation.loop import Arm, as_arm, make_run
-from bots_jax.evaluation.progress import TellFn
 from bots_jax.evaluation.store import Cell, ResultStore
 from bots_jax.evaluation.students import (
     Student,
@@ -21,6 +20,7 @@ from bots_jax.evaluation.students import (
 )
 from bots_jax.evaluation.summary import curves_of, summarise_run
 from bots_jax.evaluation.tables import ratio_with_coverage
+from bots_jax.progress import TellFn
 from bots_jax.types import State
 
 

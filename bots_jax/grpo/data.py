@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bots_jax.grpo.config import TrainConfig
-from bots_jax.grpo.progress import Phase
+from bots_jax.progress import Phase
 from bots_jax.tasks import (
     CharTokenizer,
     Demonstrations,

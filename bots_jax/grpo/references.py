@@ -9,8 +9,8 @@ import numpy as np
 
 from bots_jax.grpo.config import ReferenceConfig
 from bots_jax.grpo.data import TaskSet
-from bots_jax.grpo.progress import Phase
 from bots_jax.grpo.rollouts import Policy, pass_rates
+from bots_jax.progress import Phase
 
 COLUMNS = ("weak", "strong")
 

@@ -9,7 +9,7 @@ from flax import nnx
 from bots_jax.grpo.data import TaskSet
 from bots_jax.grpo.devices import Devices
 from bots_jax.grpo.generate import Completions, generate
-from bots_jax.grpo.progress import Phase
+from bots_jax.progress import Phase
 from bots_jax.tasks import CharTokenizer
 
 SOLVED = 1.0

@@ -24,7 +24,6 @@ from bots_jax.grpo.loop import (
 )
 from bots_jax.grpo.metrics_log import MetricsLog
 from bots_jax.grpo.model import make_model
-from bots_jax.grpo.progress import Phase
 from bots_jax.grpo.references import evaluate_reference, write_reference_table
 from bots_jax.grpo.report import (
     measure_beliefs,
@@ -37,6 +36,7 @@ from bots_jax.grpo.report import (
 from bots_jax.grpo.rollouts import Policy
 from bots_jax.grpo.run_dir import base_fingerprint, run_fingerprint
 from bots_jax.grpo.warmup import warm_up
+from bots_jax.progress import Phase
 
 
 class RunOptions(NamedTuple):

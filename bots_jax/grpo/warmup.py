@@ -16,12 +16,12 @@ from flax import nnx
 from bots_jax.checkpoint import Checkpoints
 from bots_jax.grpo.config import WarmupConfig
 from bots_jax.grpo.devices import Devices
-from bots_jax.grpo.progress import Phase
 from bots_jax.grpo.train_step import (
     Learner,
     learn_from_demonstrations,
     make_warmup_optimizer,
 )
+from bots_jax.progress import Phase
 from bots_jax.tasks import CharTokenizer, Demonstrations
 
 

@@ -37,8 +37,8 @@ import tyro
 
 import bots_jax
 from bots_jax.adapters import tunix
-from bots_jax.evaluation.progress import progress
 from bots_jax.evaluation.store import write_json
+from bots_jax.progress import Phase
 from bots_jax.recipes import qwen_model, tiny_qwen
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -321,10 +321,10 @@ def run(config: QwenMath) -> pathlib.Path:
     write_json(config.out / "settings.json", settings)
     judge = RewardRunner(load_reward("boxed"), time_limit=config.time_limit)
     metrics, done = config.out / "metrics.jsonl", cluster.actor_trainer.train_steps
-    with judge, progress("steps", config.steps, done, config.quiet) as tell:
+    with judge, Phase("steps", config.steps, done, config.quiet, 0) as phase:
         learner = make_learner(config, cluster, bots, judge)
         cluster.global_steps = done  # Tunix's last checkpoint does not remember it
-        cluster.with_external_metrics_logger(StepLog(metrics, done, tell))
+        cluster.with_external_metrics_logger(StepLog(metrics, done, phase.tell))
         if done < config.steps:
             learner.train(bots)
     tell_user(judge.report() if judge.num_scored else f"all {done} steps were done.")

@@ -274,7 +274,7 @@ def _roll_out(
     wanted: int,
     quiet: bool,
 ) -> None:
-    from bots_jax.grpo.progress import Phase
+    from bots_jax.progress import Phase
 
     pending = np.flatnonzero(~log.tally.is_done[:wanted])
     done = wanted - len(pending)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -15,14 +16,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_SECONDS_BETWEEN_LINES = 10.0
+TellFn = Callable[[str, int], None]
+"""tell(what runs now, units finished since the last call)."""
 
 
 class Phase:
     """One long piece of work, shown while it goes on.
 
     On a terminal it is a bar with rate and time left; elsewhere a line is printed at
-    the start, every 10 seconds and at the end.
+    the start, every few seconds and at the end.
 
     Example:
       >>> with Phase("counting", total=2, quiet=True) as phase:
@@ -31,10 +33,25 @@ class Phase:
       2
     """
 
-    def __init__(self, name: str, total: int, done: int = 0, quiet: bool = False):
-        """Starts at `done` of `total` units, which matters after a resume."""
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        done: int = 0,
+        quiet: bool = False,
+        line_every: float = 10.0,
+    ):
+        """Starts at `done` of `total` units, which matters after a resume.
+
+        Args:
+          name: of the work.
+          total: units in all.
+          done: units that were done before.
+          quiet: show nothing.
+          line_every: seconds between two lines; 0 for one after every unit.
+        """
         self.name, self.total, self.done = name, total, done
-        self._first, self._quiet = done, quiet
+        self._first, self._quiet, self._line_every = done, quiet, line_every
         self._console = Console(file=sys.stdout)
         self._bar: Progress | None = None
 
@@ -64,10 +81,22 @@ class Phase:
 
     def advance(self, units: int = 1, **shown: float) -> None:
         """Counts finished units and shows a few numbers beside them."""
+        numbers = (f"{name} {value:.3g}" for name, value in shown.items())
+        self.tell("  ".join(numbers), units)
+
+    def tell(self, text: str, units: int = 0) -> None:
+        """Says what runs or how it went, and counts finished units.
+
+        Example:
+          >>> with Phase("simulate", 2, 1, line_every=0) as phase:  # doctest: +ELLIPSIS
+          ...     phase.tell("bots, seed 1"); phase.tell("bots, seed 1: done", 1)
+          simulate: 1/2
+          simulate: 2/2  ...  0 s left  bots, seed 1: done
+          simulate: 2/2  done in 0.0 s
+        """
         self.done += units
         if self._quiet:
             return
-        text = "  ".join(f"{name} {value:.3g}" for name, value in shown.items())
         elapsed = max(time.monotonic() - self._started, 1e-9)
         rate = (self.done - self._first) / elapsed
         if self._bar is not None:
@@ -75,7 +104,7 @@ class Phase:
                 self._task, completed=self.done, rate=f"{rate:.1f}/s", shown=text
             )
             return
-        if time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
+        if units and time.monotonic() - self._printed >= self._line_every:
             self._printed = time.monotonic()
             left = (self.total - self.done) / max(rate, 1e-9)
             self._line(

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from bots_jax.grpo import progress
-from bots_jax.grpo.progress import Phase
+from bots_jax import progress
+from bots_jax.progress import Phase
 
 
 def test_plain_lines_with_rate_and_time_left(capsys, monkeypatch):
