@@ -72,14 +72,17 @@ def _hashed(name: str) -> float:
 
 
 class TokenisedPool(NamedTuple):
-    """A pool's texts as token ids."""
+    """A pool's texts as token ids.
+
+    Attributes:
+      prompt_ids: int32 [N, MAX_PROMPT_CHARS], padded on the left.
+      right_ids: int32 [N, MAX_ANSWER_CHARS + 1], ended, padded on the right.
+      wrong_ids: int32 [N, MAX_ANSWER_CHARS + 1], ended, padded on the right.
+    """
 
     prompt_ids: TokenIds
-    """int32 [N, MAX_PROMPT_CHARS], padded on the left."""
     right_ids: TokenIds
-    """int32 [N, MAX_ANSWER_CHARS + 1], ended, padded on the right."""
     wrong_ids: TokenIds
-    """int32 [N, MAX_ANSWER_CHARS + 1], ended, padded on the right."""
 
 
 def tokenise(pool: TaskPool, tokenizer: CharTokenizer) -> TokenisedPool:
@@ -102,16 +105,19 @@ def tokenise(pool: TaskPool, tokenizer: CharTokenizer) -> TokenisedPool:
 
 
 class DemonstrationBatch(NamedTuple):
-    """`size` worked examples."""
+    """`size` worked examples.
+
+    Attributes:
+      prompt_ids: int32 [size, MAX_PROMPT_CHARS], padded on the left.
+      answer_ids: int32 [size, MAX_ANSWER_CHARS + 1], ended, padded on the right.
+      task_ids: int64 [size], which task each example solves.
+      is_wrong: bool [size], whether the example shows the wrong procedure.
+    """
 
     prompt_ids: TokenIds
-    """int32 [size, MAX_PROMPT_CHARS], padded on the left."""
     answer_ids: TokenIds
-    """int32 [size, MAX_ANSWER_CHARS + 1], ended, padded on the right."""
     task_ids: PerExampleId
-    """int64 [size], which task each example solves."""
     is_wrong: PerExampleFlag
-    """bool [size], whether the example shows the wrong procedure."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,7 +178,7 @@ def fit_row(family: Family, level: int, entry: Entry) -> TaskRow | None:
     ('C2*3=', '6', '5')
     """
     prompt = family.compact(entry["question"])
-    answer = family.shorten_answer(entry["answer"])
+    answer = family.shorten_answer(entry["answer"], entry["question"])
     if len(prompt) > MAX_PROMPT_CHARS or not 0 < len(answer) <= MAX_ANSWER_CHARS:
         return None
     # No capitals: they are symbols here, and some scorers do not tell them from small.

@@ -65,9 +65,10 @@ class TaskPool:
     def entry(self, task_id: int) -> dict[str, Any]:
         """Rebuilds the reasoning-gym item: question, answer and metadata."""
         family = FAMILIES[FAMILY_NAMES[self.family[task_id]]]
+        question = family.expand(str(self.prompts[task_id]))
         return {
-            "question": family.expand(str(self.prompts[task_id])),
-            "answer": family.lengthen_answer(str(self.answers[task_id])),
+            "question": question,
+            "answer": family.lengthen_answer(str(self.answers[task_id]), question),
             "metadata": json.loads(self.metadata[task_id]),
         }
 

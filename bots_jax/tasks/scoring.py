@@ -95,7 +95,8 @@ class Scorer:
         if entry is None:
             entry = self._entries[task_id] = self.pool.entry(task_id)
         try:
-            answer = FAMILIES[FAMILY_NAMES[index]].lengthen_answer(completion)
+            family = FAMILIES[FAMILY_NAMES[index]]
+            answer = family.lengthen_answer(completion, entry["question"])
             value = float(self._score_answer[index](answer, entry))
         except Exception:  # whatever third-party code raises, training goes on
             value = float("nan")

@@ -18,4 +18,4 @@ def full_pool():
 @pytest.fixture(scope="session")
 def small_pool():
     """Every family and level, a few tasks each."""
-    return generate_pool(720)
+    return generate_pool(800)

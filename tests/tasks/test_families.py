@@ -16,6 +16,7 @@ from bots_jax.tasks import (
 from bots_jax.tasks.families import resolve_families
 from bots_jax.tasks.families.arithmetic import evaluate
 from bots_jax.tasks.families.lists import shorten_filter
+from bots_jax.tasks.families.logic import fill_grid, lengthen_grid
 
 CELLS = [(name, level) for name in FAMILY_NAMES for level in range(NUM_LEVELS)]
 
@@ -47,8 +48,8 @@ def test_spelling_is_reversible_and_the_wrong_answer_is_wrong(name, level):
     for entry in draw_entries(name, level):
         before = copy.deepcopy(entry)
         assert family.expand(family.compact(entry["question"])) == entry["question"]
-        right = family.shorten_answer(entry["answer"])
-        assert family.lengthen_answer(right) == entry["answer"]
+        right = family.shorten_answer(entry["answer"], entry["question"])
+        assert family.lengthen_answer(right, entry["question"]) == entry["answer"]
         if right and len(right) <= MAX_ANSWER_CHARS:
             wrong = family.wrong_answer(entry)
             assert wrong != right
@@ -62,11 +63,33 @@ def test_spelling_is_reversible_and_the_wrong_answer_is_wrong(name, level):
 @settings(max_examples=50, deadline=None)
 def test_any_text_has_a_long_spelling_of_its_own(name, text):
     family = FAMILIES[name]
-    long = family.lengthen_answer(text)
     for entry in draw_entries(name, 0, count=3):
-        is_right = text == family.shorten_answer(entry["answer"])
+        long = family.lengthen_answer(text, entry["question"])
+        is_right = text == family.shorten_answer(entry["answer"], entry["question"])
         assert (long == entry["answer"]) == is_right
 
+
+def sudoku_entry(short):
+    """Leaves cells of one solved grid empty."""
+    puzzle, solution = (
+        [[int(digit) for digit in text[row : row + 4]] for row in range(0, 16, 4)]
+        for text in (short, "1234341221434321")
+    )
+    answer = "\n".join(" ".join(map(str, row)) for row in solution)
+    return hand_entry(lengthen_grid(short), answer, puzzle=puzzle, solution=solution)
+
+
+# To be turned from the front to the top.
+CUBE = {
+    "initial_state": {
+        "top": "red",
+        "right": "green",
+        "front": "blue",
+        "left": "yellow",
+        "back": "white",
+        "bottom": "orange",
+    }
+}
 
 HAND_MADE = [
     # 4 + 1 - 7 in place of 4 - 1 + 7.
@@ -113,6 +136,13 @@ HAND_MADE = [
     ),
     ("number_sorting", hand_entry("", "['1.0', '3.0']"), "3,1"),
     ("number_sorting", hand_entry("", "['3.0', '3.0']"), "3"),
+    # The third row lacks 1 and 2, and its columns want them the other way around.
+    ("mini_sudoku", sudoku_entry("1234341200434321"), "12"),
+    # One cell per row: ascending is right, so every digit is one higher, 4 being 1.
+    ("mini_sudoku", sudoku_entry("1230341221434301"), "13"),
+    ("color_cube_rotation", hand_entry("", "blue", **CUBE, target_side="top"), "r"),
+    # The right side stays: its opposite is yellow.
+    ("color_cube_rotation", hand_entry("", "green", **CUBE, target_side="right"), "y"),
 ]
 
 
@@ -140,6 +170,8 @@ def test_parsers_refuse_what_they_do_not_know():
         evaluate("2**3")
     with pytest.raises(ValueError, match="must be a filter instruction, got 'Sort'"):
         shorten_filter("Sort")
+    with pytest.raises(ValueError, match="a grid of 4 rows, got '1 2 3 4'"):
+        fill_grid("1", "1 2 3 4")
 
 
 def test_a_family_without_any_wrong_answer_says_so():

@@ -51,7 +51,7 @@ def test_rows_are_sorted_and_keys_name_their_cell(small_pool):
     cells = small_pool.family * 10 + small_pool.level
     assert (np.diff(cells) >= 0).all()
     assert (small_pool.counts == 10).all()
-    for row in range(0, 720, 71):
+    for row in range(0, 800, 71):
         name, level, _ = small_pool.keys[row].split("/")
         assert FAMILY_NAMES[small_pool.family[row]] == name
         assert small_pool.level[row] == int(level)
@@ -62,7 +62,7 @@ def test_seed_alone_decides_the_pool(small_pool):
     """Another process, with another hash seed, draws the same bytes."""
     program = (
         "from bots_jax.tasks import generate_pool; from bots_jax.tasks.pool import "
-        "digest; pool = generate_pool(720); "
+        "digest; pool = generate_pool(800); "
         "print(digest(pool.keys, pool.answers, pool.wrong_answers, pool.metadata))"
     )
     printed = subprocess.run(
@@ -77,7 +77,7 @@ def test_seed_alone_decides_the_pool(small_pool):
 
 
 def test_another_seed_draws_another_pool(small_pool):
-    other = generate_pool(720, seed=1)
+    other = generate_pool(800, seed=1)
     assert other.fingerprint != small_pool.fingerprint
     assert len(set(other.prompts) & set(small_pool.prompts)) < 360
 

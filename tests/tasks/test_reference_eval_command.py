@@ -135,7 +135,7 @@ def run(tmp_path_factory):
 
 def test_a_run_over_its_own_pool(run, small_pool, tmp_path, capsys):
     tasks, out = tmp_path / "pool.parquet", tmp_path / "out.parquet"
-    pool_table(small_pool.take(np.arange(0, 720, 80)), tasks)
+    pool_table(small_pool.take(np.arange(0, 800, 80)), tasks)
     words = ["--run", str(run), "--phase", "warmup", "--reward", "pool"]
     words += ["--group-size", "2", "--time-limit", "None", "--quiet"]
     assert command(tasks, out, *words, "--batch-size", "4", "--limit", "5") == 0

@@ -23,7 +23,9 @@ def test_reasoning_gym_agrees_that_the_right_answer_is_right(full_pool, name):
     family = FAMILIES[name]
     is_family = full_pool.family == FAMILY_NAMES.index(name)
     for task_id in np.flatnonzero(is_family).tolist():
-        right = family.lengthen_answer(str(full_pool.answers[task_id]))
+        right = family.lengthen_answer(
+            str(full_pool.answers[task_id]), full_pool.entry(task_id)["question"]
+        )
         assert score_answer(right, full_pool.entry(task_id)) == 1.0
 
 
@@ -51,8 +53,9 @@ def test_scores_equal_those_of_the_original_entries(small_pool):
             name, seed=seed, **family.levels[int(level)]
         )
         completion = str(small_pool.wrong_answers[task_id])
+        original = dataset[index]
         expected = dataset.score_answer(
-            family.lengthen_answer(completion), dataset[index]
+            family.lengthen_answer(completion, original["question"]), original
         )
         assert scorer.score([task_id], [completion])[0] == np.float32(expected)
 
@@ -125,10 +128,10 @@ def test_bad_arguments_are_refused(small_pool):
     scorer = Scorer(small_pool)
     with pytest.raises(ValueError, match=r"got shape \[2\] for 1 completions"):
         scorer.score([0, 1], ["1"])
-    with pytest.raises(ValueError, match=r"in \[0, 720\), got -1 to 3"):
+    with pytest.raises(ValueError, match=r"in \[0, 800\), got -1 to 3"):
         scorer.score([-1, 3], ["1", "1"])
-    with pytest.raises(ValueError, match=r"in \[0, 720\), got 720 to 720"):
-        scorer.score([720], ["1"])
+    with pytest.raises(ValueError, match=r"in \[0, 800\), got 800 to 800"):
+        scorer.score([800], ["1"])
     with pytest.raises(ValueError, match="cache_size must be >= 0, got -1"):
         Scorer(small_pool, cache_size=-1)
 

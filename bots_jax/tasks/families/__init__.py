@@ -12,11 +12,14 @@ from bots_jax.tasks.families.family import (
     Family,
 )
 from bots_jax.tasks.families.lists import LISTS
+from bots_jax.tasks.families.logic import LOGIC
 from bots_jax.tasks.families.number_theory import NUMBER_THEORY
 from bots_jax.tasks.families.strings import STRINGS
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (*ARITHMETIC, *NUMBER_THEORY, *STRINGS, *LISTS)
+    family.name: family
+    # A pool stores indices: new families go to the end.
+    for family in (*ARITHMETIC, *NUMBER_THEORY, *STRINGS, *LISTS, *LOGIC)
 }
 FAMILY_NAMES = tuple(FAMILIES)
 NUM_LEVELS = 4

@@ -16,6 +16,9 @@ MAX_ANSWER_CHARS = 8
 Entry = Mapping[str, Any]
 """A reasoning-gym item: `question`, `answer` and `metadata`."""
 
+AnswerSpelling = Callable[[str, str], str]
+"""(answer, question) -> answer in another spelling; the question is reasoning-gym's."""
+
 
 def unchanged(text: str) -> str:
     """Returns its argument: the spelling of families that need no shortening.
@@ -24,6 +27,15 @@ def unchanged(text: str) -> str:
     '12/18'
     """
     return text
+
+
+def ignoring_question(spelling: Callable[[str], str]) -> AnswerSpelling:
+    """Makes a spelling of answers that is the same whatever was asked.
+
+    >>> ignoring_question(str.swapcase)("CAT", "Decrypt DBU.")
+    'cat'
+    """
+    return lambda answer, question: spelling(answer)
 
 
 def off_by_one(answer: str) -> tuple[str, ...]:
@@ -52,9 +64,10 @@ class Family:
         preferred one first. They depend on the entry alone, so a net can learn them.
       shorten: content -> short content; its inverse is `lengthen`.
       lengthen: short content -> content.
-      shorten_answer: answer -> short answer; its inverse is `lengthen_answer`.
-      lengthen_answer: short answer -> answer. Total: also defined for nonsense, and
-        only the right short answer may become the right answer.
+      shorten_answer: (answer, question) -> short answer; its inverse is
+        `lengthen_answer`.
+      lengthen_answer: (short answer, question) -> answer. Total: also defined for
+        nonsense, and only the right short answer may become the right answer.
 
     >>> double = Family("double", "D", "Double {}.", ({},), lambda entry: ["3"])
     >>> double.compact("Double 4."), double.expand("D4=")
@@ -68,8 +81,8 @@ class Family:
     mistakes: Callable[[Entry], Iterable[str]]
     shorten: Callable[[str], str] = unchanged
     lengthen: Callable[[str], str] = unchanged
-    shorten_answer: Callable[[str], str] = unchanged
-    lengthen_answer: Callable[[str], str] = unchanged
+    shorten_answer: AnswerSpelling = ignoring_question(unchanged)
+    lengthen_answer: AnswerSpelling = ignoring_question(unchanged)
 
     def compact(self, question: str) -> str:
         """Strips a question to `symbol + short content + "="`.
@@ -112,7 +125,7 @@ class Family:
         >>> spell.wrong_answer({"question": "eye", "answer": "eye"})
         'ey'
         """
-        right = self.shorten_answer(entry["answer"])
+        right = self.shorten_answer(entry["answer"], entry["question"])
         for answer in (*self.mistakes(entry), *off_by_one(right)):
             if answer != right and 0 < len(answer) <= MAX_ANSWER_CHARS:
                 return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from bots_jax.tasks.families.family import Entry, Family
+from bots_jax.tasks.families.family import Entry, Family, ignoring_question
 
 _SORT_INSTRUCTION = """
 Please follow the instruction below:
@@ -146,8 +146,8 @@ NUMBER_FILTERING = Family(
     mistakes=rejected_numbers,
     shorten=shorten_filter,
     lengthen=lengthen_filter,
-    shorten_answer=shorten_list,
-    lengthen_answer=lengthen_list,
+    shorten_answer=ignoring_question(shorten_list),
+    lengthen_answer=ignoring_question(lengthen_list),
 )
 
 NUMBER_SORTING = Family(
@@ -158,8 +158,8 @@ NUMBER_SORTING = Family(
     mistakes=reversed_order,
     shorten=shorten_sorting,
     lengthen=lengthen_sorting,
-    shorten_answer=shorten_sorted,
-    lengthen_answer=lengthen_sorted,
+    shorten_answer=ignoring_question(shorten_sorted),
+    lengthen_answer=ignoring_question(lengthen_sorted),
 )
 
 LISTS = (NUMBER_FILTERING, NUMBER_SORTING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import ascii_uppercase
 
-from bots_jax.tasks.families.family import Entry, Family
+from bots_jax.tasks.families.family import Entry, Family, ignoring_question
 
 _QUOTE = '" appear in the text: "'
 _AB_SHORT = {"A#": "a", "#A": "x", "B#": "b", "#B": "y"}
@@ -148,8 +148,8 @@ CAESAR_CIPHER = Family(
     # swapcase, not lower and upper: only "cat" may then stand for "CAT".
     shorten=str.swapcase,
     lengthen=str.swapcase,
-    shorten_answer=str.swapcase,
-    lengthen_answer=str.swapcase,
+    shorten_answer=ignoring_question(str.swapcase),
+    lengthen_answer=ignoring_question(str.swapcase),
 )
 
 AB = Family(
@@ -181,8 +181,8 @@ Return the final state of the program.
     mistakes=exchanged_letters,
     shorten=shorten_program,
     lengthen=lengthen_program,
-    shorten_answer=shorten_program,
-    lengthen_answer=lengthen_program,
+    shorten_answer=ignoring_question(shorten_program),
+    lengthen_answer=ignoring_question(lengthen_program),
 )
 
 BINARY_ALTERNATION = Family(

@@ -163,12 +163,13 @@ class _Pool:
             return 1.0
         item = row["extra_info"]
         family = FAMILIES[item["family"]]
+        question = item["question"]
         entry = {
-            "question": item["question"],
-            "answer": family.lengthen_answer(str(answer_of(row))),
+            "question": question,
+            "answer": family.lengthen_answer(str(answer_of(row)), question),
             "metadata": json.loads(item["metadata"]),
         }
-        answer = family.lengthen_answer(completion)
+        answer = family.lengthen_answer(completion, question)
         return float(_score_answer(item["family"])(answer, entry))
 
 

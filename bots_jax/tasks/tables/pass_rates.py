@@ -104,7 +104,7 @@ def references(
 
 
 def evaluated(table: TaskTable, columns: Sequence[str]) -> np.ndarray:
-    """Tells which tasks have a pass rate in every one of some columns.
+    r"""Tells which tasks have a pass rate in every one of some columns.
 
     Args:
       table: N tasks.
@@ -115,6 +115,15 @@ def evaluated(table: TaskTable, columns: Sequence[str]) -> np.ndarray:
 
     Raises:
       ValueError: as `references` does, but for tasks that were not evaluated.
+
+    Example:
+      >>> import pathlib, tempfile, bots_jax.tasks.tables.table as tables
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "tasks.jsonl")
+      ...     _ = path.write_text('{"prompt": "1", "x": 0.5}\n{"prompt": "2"}')
+      ...     table = tables.open_table(path, cache_dir=folder)
+      >>> evaluated(table, ["x"]).tolist()
+      [True, False]
     """
     found = np.ones(len(table), bool)
     for name in _checked_names(columns):
