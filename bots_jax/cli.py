@@ -47,6 +47,16 @@ def replay_command(arguments: list[str]) -> None:
     run_replay(command, _benchmarks("machine").machine_stamp)
 
 
+def compare_command(arguments: list[str]) -> None:
+    """Train with several selectors side by side, and tell who learns soonest."""
+    import tyro
+
+    from bots_jax.compare.command import CompareCommand, run_compare
+
+    command = tyro.cli(CompareCommand, prog="bots-jax compare", args=arguments)
+    run_compare(command, _benchmarks("machine").machine_stamp)
+
+
 def reference_eval_command(arguments: list[str]) -> None:
     """Write pass rates of a model beside the tasks of a table, as a new file."""
     import tyro
@@ -85,12 +95,14 @@ def _benchmarks(name: str) -> Any:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train_command,
+    "compare": compare_command,
     "reference-eval": reference_eval_command,
     "replay": replay_command,
     "simulate": simulate_command,
     "bench": bench_command,
 }
-_GOES_ON = {name: "go on with --resume." for name in ("train", "simulate")} | {
+_RESUMED = ("train", "compare", "simulate")
+_GOES_ON = {name: "go on with --resume." for name in _RESUMED} | {
     "reference-eval": "its log is kept, and the same command again goes on with it."
 }
 _EXTRAS = {"math_verify": "rewards", "pebble": "rewards"}

@@ -5,6 +5,7 @@ state: a run is compiled for one seed's selector and used with the states of all
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from jax import Array
 
 from bots_jax.evaluation.loop import Arm
 from bots_jax.evaluation.oracle import inform_oracle, oracle
-from bots_jax.plugins import Plugin, ability, references
+from bots_jax.plugins import ability, references
 from bots_jax.selectors import (
     adaptive,
     adarft,
@@ -53,30 +54,33 @@ class Pool(NamedTuple):
     group_ids: Array
     difficulty_labels: Array
 
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The keyword arguments that every factory takes."""
-        return {"num_tasks": self.num_tasks, "batch_size": self.batch_size}
 
-
-BuildFn = Callable[[Pool], "TaskSelector | Arm"]
-"""pool -> a selector, or an `Arm` if it uses one in a way of its own."""
+BuildFn = Callable[..., "TaskSelector | Arm"]
+"""`(pool, **options)` -> a selector, or an `Arm` if it uses one in a way of its own."""
 
 
 class ArmRecipe(NamedTuple):
     """How to build one arm.
 
     Attributes:
-      build: pool -> a selector, or an `Arm` if it uses one in a way of its own.
+      build: `(pool, **options)` -> a selector, or an `Arm` if it uses one in a way of
+        its own; options are those of `factory`, in place of the arm's own.
       num_references: columns of the references that `init` is given; 0 for None.
+      factory: what makes the selector; None where it takes no options.
     """
 
     build: BuildFn
     num_references: int = 0
+    factory: Callable[..., TaskSelector] | None = None
 
 
-def _oracle(pool: Pool) -> Arm:
-    return Arm(oracle(**pool.sizes), pool.batch_size, inform=inform_oracle)
+InputsFn = Callable[[Pool], dict[str, Any]]
+"""pool -> keyword arguments of a factory."""
+
+
+def _oracle(pool: Pool, proportional: bool = False) -> Arm:
+    selector = oracle(**_sizes(pool), proportional=proportional)
+    return Arm(selector, pool.batch_size, inform=inform_oracle)
 
 
 def _dynamic_sampling(pool: Pool, max_batches: int = 3) -> Arm:
@@ -85,68 +89,73 @@ def _dynamic_sampling(pool: Pool, max_batches: int = 3) -> Arm:
     return Arm(selector, pool.batch_size, dynamic_sampling=True)
 
 
-def _bots(pool: Pool) -> TaskSelector:
+def _recipe(
+    factory: Callable[..., TaskSelector], inputs: InputsFn, num_references: int = 0
+) -> ArmRecipe:
+    """Makes the recipe of a selector that is used as it is."""
+
+    def build(pool: Pool, **options: Any) -> TaskSelector:
+        return factory(**(inputs(pool) | options))
+
+    return ArmRecipe(build, num_references, factory)
+
+
+def _sizes(pool: Pool) -> dict[str, Any]:
+    return {"num_tasks": pool.num_tasks, "batch_size": pool.batch_size}
+
+
+def _sized(pool: Pool) -> dict[str, Any]:
+    return _sizes(pool) | {"group_size": pool.group_size}
+
+
+def _published(pool: Pool) -> dict[str, Any]:
     """BOTS as published: lambda = rho = 0.1, two references."""
-    sizes = _sized(pool)
-    return bots(**sizes, forgetting=0.1, implicit_weight=0.1)
-
-
-def _adaptive(make_plugin: Callable[[Pool], Plugin] | None) -> BuildFn:
-    """Our own, with everything else at its default."""
-
-    def build(pool: Pool) -> TaskSelector:
-        plugin = None if make_plugin is None else make_plugin(pool)
-        return adaptive(**_sized(pool), plugin=plugin)
-
-    return build
-
-
-def _references(pool: Pool) -> Plugin:
-    del pool
-    return references(num_references=2)
-
-
-def _ability(pool: Pool) -> Plugin:
-    groups = np.asarray(pool.group_ids)
-    sizes = pool.num_tasks, pool.num_groups
-    return ability(num_tasks=sizes[0], groups=groups, num_groups=sizes[1])
+    return _sized(pool) | {"forgetting": 0.1, "implicit_weight": 0.1}
 
 
 def _labels(pool: Pool) -> dict[str, Any]:
-    return pool.sizes | {"difficulty": np.asarray(pool.difficulty_labels)}
+    return _sizes(pool) | {"difficulty": np.asarray(pool.difficulty_labels)}
 
 
 def _grouped(pool: Pool) -> dict[str, Any]:
     groups = np.asarray(pool.group_ids)
-    return pool.sizes | {"group_ids": groups, "num_groups": pool.num_groups}
+    return _sizes(pool) | {"group_ids": groups, "num_groups": pool.num_groups}
 
 
-def _sized(pool: Pool) -> dict[str, Any]:
-    return pool.sizes | {"group_size": pool.group_size}
+def _with_references(pool: Pool) -> dict[str, Any]:
+    """Our own, with everything else at its default."""
+    return _sized(pool) | {"plugin": references(num_references=2)}
+
+
+def _with_ability(pool: Pool) -> dict[str, Any]:
+    groups = np.asarray(pool.group_ids)
+    plugin = ability(
+        num_tasks=pool.num_tasks, groups=groups, num_groups=pool.num_groups
+    )
+    return _sized(pool) | {"plugin": plugin}
 
 
 ARMS: dict[str, ArmRecipe] = {
-    "uniform": ArmRecipe(lambda pool: uniform(**pool.sizes)),
-    "offline_easy_to_hard": ArmRecipe(
-        lambda pool: offline_easy_to_hard(**_labels(pool))
-    ),
-    "bots": ArmRecipe(_bots, num_references=2),
-    "bots_mopps": ArmRecipe(lambda pool: bots_mopps(**_sized(pool))),
-    "bots_dots": ArmRecipe(lambda pool: bots_dots(**_sized(pool)), num_references=2),
-    "mopps": ArmRecipe(lambda pool: mopps(**pool.sizes)),
-    "dps": ArmRecipe(lambda pool: dps(**pool.sizes)),
-    "insight": ArmRecipe(lambda pool: insight(**_sized(pool))),
-    "mapp": ArmRecipe(lambda pool: mapp(**_sized(pool))),
-    "cures": ArmRecipe(lambda pool: cures(**pool.sizes)),
-    "arcus": ArmRecipe(lambda pool: arcus(**_sized(pool))),
-    "adarft": ArmRecipe(lambda pool: adarft(**_labels(pool))),
-    "sec": ArmRecipe(lambda pool: sec(**_grouped(pool))),
-    "greso": ArmRecipe(lambda pool: greso(**pool.sizes)),
+    "uniform": _recipe(uniform, _sizes),
+    "offline_easy_to_hard": _recipe(offline_easy_to_hard, _labels),
+    "bots": _recipe(bots, _published, num_references=2),
+    "bots_mopps": _recipe(bots_mopps, _sized),
+    "bots_dots": _recipe(bots_dots, _sized, num_references=2),
+    "mopps": _recipe(mopps, _sizes),
+    "dps": _recipe(dps, _sizes),
+    "insight": _recipe(insight, _sized),
+    "mapp": _recipe(mapp, _sized),
+    "cures": _recipe(cures, _sizes),
+    "arcus": _recipe(arcus, _sized),
+    "adarft": _recipe(adarft, _labels),
+    "sec": _recipe(sec, _grouped),
+    "greso": _recipe(greso, _sizes),
     "dynamic_sampling": ArmRecipe(_dynamic_sampling),
-    "adaptive": ArmRecipe(_adaptive(_references), num_references=2),
-    "adaptive_no_references": ArmRecipe(_adaptive(_ability)),
-    "adaptive_explicit": ArmRecipe(_adaptive(None)),
+    "adaptive": _recipe(adaptive, _with_references, num_references=2),
+    "adaptive_no_references": _recipe(adaptive, _with_ability),
+    "adaptive_explicit": _recipe(adaptive, _sized),
     "oracle": ArmRecipe(_oracle),
+    "oracle_proportional": ArmRecipe(partial(_oracle, proportional=True)),
 }
 """Every arm by its name, in the order of the tables."""
 

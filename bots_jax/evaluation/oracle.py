@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Int32
 
@@ -21,6 +23,7 @@ from bots_jax.types import (
 )
 
 _SURENESS = 1e4
+_TINY = np.float32(1e-30)
 
 InformFn = Callable[[State, Array], State]
 """inform(state, success_prob [N]) -> state that knows the student as it is."""
@@ -43,15 +46,21 @@ def inform_oracle(state: OracleState, success_prob: PerTask) -> OracleState:
     return state._replace(success_prob=success_prob)
 
 
-def oracle(*, num_tasks: int, batch_size: int) -> TaskSelector:
+def oracle(
+    *, num_tasks: int, batch_size: int, proportional: bool = False
+) -> TaskSelector:
     """Makes the selector that takes the B tasks of largest p(1-p), knowing p.
 
-    It must be told p by `inform_oracle` before each selection; evidence is counted and
-    let go. Its posterior is sharp at p.
+    Greedily it comes back to the same tasks for as long as they stay near 1/2; in
+    proportion to p(1-p) it spreads over all that are worth something. It must be told
+    p by `inform_oracle` before each selection; evidence is counted and let go. Its
+    posterior is sharp at p.
 
     Args:
       num_tasks: N.
       batch_size: B, in [1, N].
+      proportional: whether tasks are drawn in proportion to p(1-p), without
+        replacement, in place of the largest.
 
     Returns:
       A selector whose state is an `OracleState`.
@@ -76,9 +85,12 @@ def oracle(*, num_tasks: int, batch_size: int) -> TaskSelector:
         return OracleState(half, jnp.zeros((), jnp.int32))
 
     def select(key: Array, state: OracleState) -> tuple[Array, SelectInfo]:
-        del key
         p = state.success_prob
-        task_ids = select_top_k(p * (1 - p), jnp.bool_(True), batch_size)
+        scores = p * (1 - p)
+        if proportional:
+            noise = jax.random.gumbel(key, (num_tasks,), jnp.float32)
+            scores = jnp.log(jnp.maximum(scores, _TINY)) + noise
+        task_ids = select_top_k(scores, jnp.bool_(True), batch_size)
         chosen = p[task_ids]
         return task_ids, SelectInfo(
             draw_mean=jnp.mean(chosen),

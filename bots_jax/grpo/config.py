@@ -42,8 +42,13 @@ class ModelConfig:
 class WarmupConfig:
     """Supervised learning from demonstrations of mixed quality."""
 
+    correct_steps: int = 0
+    """Optimiser steps on correct demonstrations, before those of mixed quality: with
+    them the policy knows the right procedures well, and then seldom uses them."""
     num_steps: int = 2400
-    """Optimiser steps before the policy is handed to GRPO."""
+    """Optimiser steps on demonstrations of mixed quality, before GRPO."""
+    num_tasks: int = 0
+    """Tasks that are made for the demonstrations alone; 0 to show the pool's own."""
     batch_size: int = 256
     """Demonstrations a step."""
     learning_rate: float = 4e-3
@@ -142,6 +147,9 @@ class TrainConfig:
     """GRPO steps between checkpoints."""
     keep_checkpoints: int = 2
     """Checkpoints kept."""
+    exact_answers_only: bool = False
+    """Whether a rollout earns 1 for the pool's own answer, letter by letter, and 0 for
+    anything else; otherwise it earns what the task's scorer gives, fractions too."""
     model: ModelConfig = ModelConfig()
     warmup: WarmupConfig = WarmupConfig()
     reference: ReferenceConfig = ReferenceConfig()

@@ -20,11 +20,19 @@ from bots_jax.tasks import (
 
 
 class TaskSet(NamedTuple):
-    """A pool with its token ids and its scorer."""
+    """A pool with its token ids and its scorer.
+
+    Attributes:
+      pool: M tasks.
+      tokens: of its texts.
+      scorer: gives a completion its marks.
+      exact_answers_only: whether only the pool's own answer earns anything.
+    """
 
     pool: TaskPool
     tokens: TokenisedPool
     scorer: Scorer
+    exact_answers_only: bool = False
 
 
 class RunData(NamedTuple):
@@ -50,7 +58,8 @@ def load_data(config: TrainConfig, quiet: bool = False) -> RunData:
 
     One table of tasks is drawn and split: N tasks for the pool, the held-out tasks in
     the same mix. Demonstrations show the pool's tasks, as pretraining data show much
-    of what a model is later trained on; the held-out tasks are never shown.
+    of what a model is later trained on, or `warmup.num_tasks` tasks of their own; the
+    held-out tasks are never shown.
 
     Args:
       config: seed, sizes and families.
@@ -62,8 +71,8 @@ def load_data(config: TrainConfig, quiet: bool = False) -> RunData:
     Raises:
       ValueError: for an unknown family, or more tasks than exist.
     """
-    held_out = config.evaluation.num_tasks
-    total = config.num_tasks + held_out
+    held_out, only_shown = config.evaluation.num_tasks, config.warmup.num_tasks
+    total = config.num_tasks + held_out + only_shown
     tokenizer = CharTokenizer()
     with Phase("building tasks", total, quiet=quiet) as phase:
         everything = build_pool(
@@ -72,13 +81,19 @@ def load_data(config: TrainConfig, quiet: bool = False) -> RunData:
             families=config.families,
             progress=lambda done, _: phase.advance(done - phase.done),
         )
-    train, held = split_pool(everything, held_out, seed=config.seed)
+    rest, held = split_pool(everything, held_out, seed=config.seed)
+    shown, train = rest, rest
+    if only_shown:
+        shown, train = split_pool(rest, config.num_tasks, seed=config.seed)
     rates = wrong_rates(config.warmup.wrong_rates)
-    mixed = Demonstrations.from_pool(train, rates, tokenizer)
+    mixed = Demonstrations.from_pool(shown, rates, tokenizer)
     correct = Demonstrations(mixed.tokens, np.zeros_like(mixed.wrong_rate))
+    task_set = lambda pool: TaskSet(  # noqa: E731
+        pool, tokenise(pool, tokenizer), Scorer(pool), config.exact_answers_only
+    )
     return RunData(
-        train=TaskSet(train, mixed.tokens, Scorer(train)),
-        held_out=TaskSet(held, tokenise(held, tokenizer), Scorer(held)),
+        train=task_set(train),
+        held_out=task_set(held),
         mixed=mixed,
         correct=correct,
         tokenizer=tokenizer,

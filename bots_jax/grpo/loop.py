@@ -21,6 +21,7 @@ from bots_jax.grpo.advantages import group_relative_advantages
 from bots_jax.grpo.config import GrpoConfig, SelectorConfig, TrainConfig
 from bots_jax.grpo.data import RunData
 from bots_jax.grpo.devices import Devices
+from bots_jax.grpo.generate import Completions
 from bots_jax.grpo.rollouts import SOLVED, Policy, pass_rates, reward, roll_out
 from bots_jax.grpo.train_step import (
     Batch,
@@ -201,11 +202,7 @@ def grpo_step(
     watch.lap("reward")
 
     # Learn: from rollouts relative to their siblings.
-    advantages = np.where(scored, group_advantages(rewards, scored), 0).reshape(-1)
-    batch = Batch(prompt_ids, *completions, jnp.asarray(advantages, jnp.float32))
-    if not scored.all():
-        real = batch.completion_mask & jnp.asarray(scored.reshape(-1, 1))
-        batch = batch._replace(completion_mask=real)
+    batch = make_batch(prompt_ids, completions, rewards)
     learner, learn_info = learn(trainer, state.learner, batch)
     jax.block_until_ready(learner)
     watch.lap("learn")
@@ -258,6 +255,28 @@ def group_advantages(rewards: np.ndarray, scored: np.ndarray) -> np.ndarray:
     """
     clean = np.where(scored, rewards, 0).astype(np.float32)
     return np.nan_to_num(np.asarray(_masked_advantages(clean, scored)))
+
+
+def make_batch(
+    prompt_ids: jax.Array, completions: Completions, rewards: np.ndarray
+) -> Batch:
+    """Bundles rollouts with their advantages over their siblings.
+
+    Args:
+      prompt_ids: int32 [B·G, P].
+      completions: of B·G rows, G in a row for each task.
+      rewards: float32 [B, G]; NaN where not scored, and then masked.
+
+    Returns:
+      The batch to learn from.
+    """
+    scored = np.isfinite(rewards)
+    advantages = np.where(scored, group_advantages(rewards, scored), 0).reshape(-1)
+    batch = Batch(prompt_ids, *completions, jnp.asarray(advantages, jnp.float32))
+    if not scored.all():
+        real = batch.completion_mask & jnp.asarray(scored.reshape(-1, 1))
+        batch = batch._replace(completion_mask=real)
+    return batch
 
 
 def learn(

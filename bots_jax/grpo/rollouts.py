@@ -95,11 +95,19 @@ def reward(
       completions: of M·G rows, G in a row for each task.
 
     Returns:
-      float32 [M, G] in [0, 1]; NaN where a scorer failed.
+      float32 [M, G] in [0, 1], or 0 and 1 where only the pool's answers count; NaN
+      where a scorer failed.
     """
-    texts = policy.tokenizer.decode_batch(np.asarray(completions.completion_ids))
-    group = len(texts) // len(task_ids)
-    scores = tasks.scorer.score(np.repeat(task_ids, group), texts)
+    completion_ids = np.asarray(completions.completion_ids)
+    group = len(completion_ids) // len(task_ids)
+    rows = np.repeat(task_ids, group)
+    if tasks.exact_answers_only:
+        # Token by token: a text would hide padding, and an end that is missing.
+        is_right = (completion_ids == tasks.tokens.right_ids[rows]).all(axis=1)
+        scores = is_right.astype(np.float32)
+    else:
+        texts = policy.tokenizer.decode_batch(completion_ids)
+        scores = tasks.scorer.score(rows, texts)
     return scores.reshape(len(task_ids), group)
 
 

@@ -10,8 +10,16 @@ import shutil
 
 from bots_jax.grpo.config import TrainConfig, from_dict, to_dict
 
-_SHARED = ("seed", "num_tasks", "families", "model", "warmup", "reference")
-_BASE_ENTRIES = ("warmup", "strong", "references")
+_SHARED = (
+    "seed",
+    "num_tasks",
+    "families",
+    "exact_answers_only",
+    "model",
+    "warmup",
+    "reference",
+)
+_BASE_ENTRIES = ("correct", "warmup", "strong", "references")
 
 
 def default_run_dir(config: TrainConfig) -> pathlib.Path:
@@ -119,7 +127,7 @@ def check_base(config: TrainConfig, source: pathlib.Path) -> None:
 def adopt_base(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copies the warm-up and the references of a run that passed `check_base`."""
     for name in _BASE_ENTRIES:
-        if not (target / name).exists():
+        if (source / name).exists() and not (target / name).exists():
             partial = target / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source / name, partial)

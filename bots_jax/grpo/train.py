@@ -115,18 +115,23 @@ def prepare(
 ) -> tuple[Policy, np.ndarray]:
     """Warms the policy up and measures two references on the whole pool.
 
-    The weak reference is the policy as GRPO finds it, the strong one the same model
-    after further steps on correct demonstrations.
+    The warm-up may begin with correct demonstrations, and ends with those of mixed
+    quality. The weak reference is the policy as GRPO finds it, the strong one the same
+    model after further steps on correct demonstrations.
 
     Returns:
       The policy, and pass rates float32 [N, 2].
     """
     fingerprint = base_fingerprint(config, data.train.pool.fingerprint)
     model, initial = make_model(config.model, data.tokenizer.vocab_size, config.seed)
-    phases = (
-        ("warmup", "warm-up", data.mixed, config.warmup.num_steps),
-        ("strong", "strong reference model", data.correct, config.warmup.strong_steps),
-    )
+    steps = config.warmup
+    phases = [
+        ("warmup", "warm-up", data.mixed, steps.num_steps),
+        ("strong", "strong reference model", data.correct, steps.strong_steps),
+    ]
+    if steps.correct_steps:
+        first = ("correct", "correct warm-up", data.correct, steps.correct_steps)
+        phases.insert(0, first)
     params = initial
     policies = []
     for folder, shown, demonstrations, num_steps in phases:
@@ -155,7 +160,7 @@ def prepare(
             fingerprint=fingerprint,
             quiet=quiet,
         )
-        for name, policy in zip(("weak", "strong"), policies, strict=True)
+        for name, policy in zip(("weak", "strong"), policies[-2:], strict=True)
     ]
     references = np.stack(rates, axis=1)
     write_reference_table(
@@ -164,7 +169,7 @@ def prepare(
         config.reference.rollouts,
         directory / "references.parquet",
     )
-    return policies[0], references
+    return policies[-2], references
 
 
 def optimise(

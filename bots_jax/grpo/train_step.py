@@ -63,8 +63,11 @@ class LearnInfo(NamedTuple):
     num_tokens: Array
 
 
+@functools.cache
 def make_grpo_optimizer(config: GrpoConfig) -> optax.GradientTransformation:
     """Makes AdamW with a rising, then constant learning rate and clipped gradients.
+
+    Equal configs give the same object, so that runs of one process share programs.
 
     Example:
       >>> tx = make_grpo_optimizer(GrpoConfig())

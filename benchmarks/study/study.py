@@ -1,0 +1,123 @@
+"""Runs what is missing of the study: gains by difficulty, then every part.
+
+Each result is a file of its own, so that it can be stopped at any time:
+
+    python -m benchmarks.study run
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from bots_jax.compare.command import CompareCommand, plain_settings, run_missing
+from bots_jax.compare.gains import BANDS, measure_gains
+from bots_jax.compare.shared import prepare_shared
+from bots_jax.compare.workers import SHARED
+from bots_jax.directory_lock import DirectoryLock
+from bots_jax.evaluation.store import ResultStore, write_json
+from bots_jax.grpo.config import to_dict
+from bots_jax.grpo.devices import keep_freed_memory
+from bots_jax.progress import Phase
+
+from .. import machine
+from .protocol import FOLDER, Protocol, read_protocol
+
+RESULTS = FOLDER / "results"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCommand:
+    """Do what is missing of the study.
+
+    Attributes:
+      protocol: every number of the study.
+      output: where results go; those that are there are kept. A new folder repeats the
+        study from nothing.
+      settings: only these; all by default.
+      seeds: at most so many per arm, to have something early; all by default.
+      workers: runs at the same time; by default one per core without an accelerator.
+    """
+
+    protocol: Path = FOLDER / "protocol.json"
+    output: Path = RESULTS
+    settings: tuple[str, ...] = ()
+    seeds: int | None = None
+    workers: int | None = None
+
+
+def run(command: RunCommand) -> None:
+    """Runs what is missing.
+
+    Raises:
+      ValueError: for a setting that the protocol has not, or results that were made
+        with other numbers.
+    """
+    protocol = read_protocol(command.protocol)
+    for name in command.settings:
+        if name not in protocol.settings:
+            known = ", ".join(protocol.settings)
+            raise ValueError(f"settings must be among {known}; got {name!r}.")
+    wanted = command.settings or tuple(protocol.settings)
+    for name in wanted:
+        if any(part.setting == name for part in protocol.parts):
+            run_gains(protocol, name, command.output)
+    # Half of the seeds of every part first: there is something to see early.
+    for share in (2, 1):
+        for part in protocol.parts:
+            if part.setting not in wanted:
+                continue
+            seeds = -(-min(part.seeds, command.seeds or part.seeds) // share)
+            settings = protocol.settings[part.setting]
+            directory = command.output / part.setting
+            directory.mkdir(parents=True, exist_ok=True)
+            store = ResultStore(directory, plain_settings(settings))
+            runs = CompareCommand(part.arms, seeds, settings, workers=command.workers)
+            with DirectoryLock(directory / "writer.lock"):
+                run_missing(runs, store)
+
+
+def run_gains(protocol: Protocol, name: str, output: Path) -> Path:
+    """Measures what training on each difficulty gains, unless it was measured.
+
+    Args:
+      protocol: of the study.
+      name: of a setting.
+      output: folder of all results.
+
+    Returns:
+      The file.
+
+    Raises:
+      ValueError: if it was measured with other numbers.
+    """
+    path = output / name / "gains.json"
+    settings = protocol.settings[name]
+    numbers = json.loads(json.dumps(to_dict(settings)))
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text())
+        if found["settings"] != numbers:
+            raise ValueError(f"{path} was made with other numbers than the protocol's.")
+        return path
+    keep_freed_memory()
+    stamp = machine.machine_stamp(0)
+    shared = prepare_shared(settings, output / name / SHARED)
+    after, num_steps, repetitions = (5, settings.grpo.num_steps // 2), (1, 8), 8
+    total = len(after) * len(num_steps) * (len(BANDS) - 1)
+    with Phase(f"gains, {name}", total) as phase:
+        gains = measure_gains(
+            shared,
+            after=after,
+            num_steps=num_steps,
+            repetitions=repetitions,
+            tell=phase.tell,
+        )
+    record = {
+        "question": "What does training on tasks of each difficulty gain elsewhere?",
+        "machine": stamp,
+        "settings": numbers,
+        "bands": BANDS,
+        "gains": [gain._asdict() for gain in gains],
+    }
+    write_json(path, record)
+    return path

@@ -1,0 +1,1 @@
+"""Trains with any selectors side by side: same start, same tasks, same luck."""
