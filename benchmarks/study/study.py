@@ -59,6 +59,7 @@ def run(command: RunCommand) -> None:
             known = ", ".join(protocol.settings)
             raise ValueError(f"settings must be among {known}; got {name!r}.")
     wanted = command.settings or tuple(protocol.settings)
+    stamp = machine.machine_stamp(0)
     for name in wanted:
         if any(part.setting == name for part in protocol.parts):
             run_gains(protocol, name, command.output)
@@ -74,7 +75,14 @@ def run(command: RunCommand) -> None:
             store = ResultStore(directory, plain_settings(settings))
             runs = CompareCommand(part.arms, seeds, settings, workers=command.workers)
             with DirectoryLock(directory / "writer.lock"):
-                run_missing(runs, store)
+                if run_missing(runs, store):
+                    add_stamp(directory / "machine.json", stamp)
+
+
+def add_stamp(path: Path, stamp: dict[str, Any]) -> None:
+    """Adds a machine and a moment to those that a setting's results come from."""
+    there = json.loads(path.read_text()) if path.is_file() else []
+    write_json(path, [*there, stamp | {"finished_utc": machine.now()}])
 
 
 def run_gains(protocol: Protocol, name: str, output: Path) -> Path:

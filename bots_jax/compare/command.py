@@ -108,25 +108,29 @@ def run_compare(
     return report(command, store, stamp)
 
 
-def run_missing(command: CompareCommand, store: ResultStore) -> None:
+def run_missing(command: CompareCommand, store: ResultStore) -> int:
     """Runs the results that are not there, seed by seed.
 
     Args:
       command: its arms, seeds and settings say which.
       store: where they go; locked by the caller.
+
+    Returns:
+      How many were missing.
     """
     cells = _cells(command)
     missing = [cell for cell in cells if store.read(cell) is None]
     if not command.quiet:
         print(f"output directory: {store.directory}", flush=True)
     if not missing:
-        return
+        return 0
     keep_freed_memory()
     prepare_shared(command.settings, store.directory / SHARED, quiet=command.quiet)
     workers = min(_workers(command), len(missing))
     done = len(cells) - len(missing)
     with Phase("compare", len(cells), done, command.quiet, line_every=0) as phase:
         run_cells(store, command.settings, missing, workers, phase.tell)
+    return len(missing)
 
 
 def report(
