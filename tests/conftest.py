@@ -28,7 +28,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("engine")
 
 _HERE = pathlib.Path(__file__).parent
-_NOT_ENGINE = {"grpo", "tasks", "evaluation", "adapters"}
+_NOT_ENGINE = {"grpo", "compare", "tasks", "evaluation", "adapters"}
 _LONG = ("test_mesh.py", "test_distributed.py")
 
 

@@ -71,7 +71,7 @@ def numbers_of(config: Any, prefix: str = "") -> list[str]:
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             names += numbers_of(value, f"{prefix}{field.name}.")
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             names.append(prefix + field.name)
     return names
 
@@ -197,7 +197,7 @@ def test_settings_on_disk_out_of_range(seed, target, capsys):
 
 def test_an_unknown_command(capsys):
     said = refused(capsys, "trian", status=2)
-    commands = "train, reference-eval, replay, simulate, bench"
+    commands = "train, compare, reference-eval, replay, simulate, bench"
     assert said == f"command must be one of: {commands}; got 'trian'."
 
 
@@ -207,7 +207,8 @@ def test_help_names_the_commands(capsys):
     assert "usage: bots-jax COMMAND" in asked and "train" in asked
     listed = [x for x in asked.splitlines() if x.startswith("  ")]
     names = [line.split()[0] for line in listed]
-    assert names == ["train", "reference-eval", "replay", "simulate", "bench"]
+    order = ["train", "compare", "reference-eval", "replay", "simulate", "bench"]
+    assert names == order
     assert len({line.index(line.split()[1]) for line in listed}) == 1  # aligned
     assert main([]) == 2
     assert capsys.readouterr().out == asked

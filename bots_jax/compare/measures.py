@@ -143,15 +143,14 @@ def summarise(curve: Curve) -> dict[str, float | None]:
       >>> summarise(curve)["selector_share"], summarise(curve)["spearman"]
       (0.25, 0.75)
     """
-    ratios = [x for x in curve["effective_task_ratio"] if x is not None]
-    third = ratios[: max(1, len(ratios) // 3)]
+    third = max(2, 1 + len(curve["rollouts"]) // 3)
     seconds = curve["seconds"][-1]
     return {
         "start": curve["success"][0],
         "end": curve["success"][-1],
         "mean_success": mean_success(curve),
-        "effective_task_ratio": _mean(ratios),
-        "effective_task_ratio_first_third": _mean(third),
+        "effective_task_ratio": _effective(curve, None),
+        "effective_task_ratio_first_third": _effective(curve, third),
         "coverage": curve["coverage"][-1],
         **{name: _mean(curve[name]) for name in JUDGEMENTS},
         "selector_share": curve["selector_seconds"][-1] / seconds,
@@ -162,6 +161,15 @@ def summarise(curve: Curve) -> dict[str, float | None]:
 
 JUDGEMENTS = ("auc", "spearman", "calibration_error", "brier")
 """Of a posterior against true success chances."""
+
+
+def _effective(curve: Curve, stop: int | None) -> float | None:
+    """Of all tasks rolled out up to an evaluation: ratios, weighed by rollouts."""
+    ratios, spent = curve["effective_task_ratio"][1:stop], curve["rollouts"][:stop]
+    weights = np.diff(spent)
+    known = [(r, w) for r, w in zip(ratios, weights, strict=True) if r is not None]
+    total = sum(weight for _, weight in known)
+    return float(sum(r * w for r, w in known) / total) if total else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -11,7 +11,8 @@ from bots_jax.grpo.config_checks import check_config
 from bots_jax.grpo.run_dir import base_fingerprint, run_fingerprint
 from tests.grpo.tiny import TINY
 
-SHARED = ("seed", "num_tasks", "families", "model.", "warmup.", "reference.")
+SHARED = ("seed", "num_tasks", "families", "exact_answers_only")
+SHARED += ("model.", "warmup.", "reference.")
 
 
 def paths(config: Any, prefix: str = "") -> list[str]:
@@ -33,6 +34,8 @@ def changed(config: Any, path: str) -> Any:
         return dataclasses.replace(config, **{head: changed(value, rest)})
     if head == "name":
         other = "uniform" if value == "bots" else "bots"
+    elif isinstance(value, bool):
+        other = not value
     elif isinstance(value, tuple):
         other = value[:-1]
     else:

@@ -50,16 +50,17 @@ TINY = TrainConfig(
 
 def arguments(config: TrainConfig = TINY) -> list[str]:
     """Spells a config as command-line options; defaults are left out."""
-    return _options("", config, TrainConfig())
+    return options_of("", config, TrainConfig())
 
 
-def _options(prefix: str, config: Any, default: Any) -> list[str]:
+def options_of(prefix: str, config: Any, default: Any) -> list[str]:
+    """Spells what differs from the default."""
     options = []
     for field in dataclasses.fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
         name = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            options += _options(f"{name}.", value, usual)
+            options += options_of(f"{name}.", value, usual)
         elif value != usual:
             values = value if isinstance(value, tuple) else (value,)
             options += [f"--{name.replace('_', '-')}", *map(str, values)]
