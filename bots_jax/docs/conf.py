@@ -1,8 +1,9 @@
 """How the reference is built: `sphinx-build -W bots_jax/docs build/docs`.
 
 Docstrings are plain text for readers of the source: `plain_text` turns what they show
-as it stands into literal blocks. The README, the notebooks and the pages that lie
-beside the code are copied into `copied/`, which git ignores.
+as it stands into literal blocks. The README, the notebooks, the guides of this
+folder and the pages that lie beside the code are copied into `copied/`, which git
+ignores.
 """
 
 import inspect
@@ -42,13 +43,17 @@ napoleon_custom_sections = ["Source", ("Attributes", "params_style")]
 napoleon_use_rtype = False
 
 COPIED = ROOT / "bots_jax" / "docs" / "copied"
+GUIDES = ("engine.md", "evidence.md", "lasting.md", "data.md")
 PAGES = (
     "README.md",
     "benchmarks/README.md",
+    "benchmarks/study/README.md",
     "bots_jax/adapters/README.md",
     "bots_jax/distributed.md",
+    *(f"bots_jax/docs/{name}" for name in GUIDES),
     *sorted(f"notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")),
 )
+exclude_patterns = list(GUIDES)  # read as copies, whose links lead to other copies
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:)([^)#\s]+)\)")
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import tyro
 
 import bots_jax
 from bots_jax.adapters import prime_rl as prime_rl_adapter
 from bots_jax.adapters import slime as slime_adapter
 from bots_jax.adapters import trinity, verl
 from bots_jax.adapters.batches import DrawnBatches
+from bots_jax.recipes.qwen_math import QwenMath
 from tests.adapters import test_slime as slime_cases
 from tests.adapters import test_verl as verl_cases
 from tests.adapters import trinity_by_path, trl_tiny
@@ -55,7 +57,7 @@ def test_every_block_is_marked_and_short():
 def test_every_block_that_is_marked_executed_has_a_test_that_runs_it():
     names = {title for title in re.findall(r"\n## (.*)\n", TEXT) if blocks(title)}
     executed = {x for x in names if all(b.mark != "read, not run" for b in blocks(x))}
-    assert names - executed == {"MaxText", "prime-rl"}
+    assert names - executed == {"MaxText", "prime-rl", "A large model"}
     source = pathlib.Path(__file__).read_text()
     for title in executed:
         test = f"def test_{re.sub(r'[^a-z]+', '_', title.lower())}("
@@ -358,6 +360,17 @@ def test_slime(request, args):  # noqa: F811
     learnt = [slime_cases.rollout(data, observe, seed) for seed in range(3)]
     assert data.sampler.step == 3 and all(x[0].startswith("t") for x in learnt)
     assert has_moved(data.sampler, np.inf)
+
+
+def test_the_command_for_a_large_model_has_options_that_are_known():
+    ((_, _, code),) = blocks("A large model")
+    words = shlex.split(code.replace("\\\n", ""), comments=True)
+    module = words.index("bots_jax.recipes.qwen_math")
+    options = words[module + 1 :]
+    config = tyro.cli(QwenMath, args=options)
+    assert (config.selector, config.out) == ("bots", pathlib.Path("runs/bots"))
+    with pytest.raises(SystemExit):  # planted
+        tyro.cli(QwenMath, args=["--no-such-option", *options])
 
 
 def test_blocks_that_are_read_are_python_and_fit_what_they_call():

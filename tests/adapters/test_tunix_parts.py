@@ -126,7 +126,7 @@ def test_without_tunix_it_says_how_to_install_it(
         (lambda ids: {"prompts": [["a"], []] * 2}, "given as JSON"),
         (lambda ids: {"prompts": ["a"]}, "got shape \\(1,\\)"),
         ({"prompts": ["a"]}, "for each of 40 tasks, got shape \\(1,\\)"),
-        (7, "rows must be a function"),
+        (7, "a dict of columns or a table with rows_of, texts and answers, got 7"),
     ],
 )
 def test_rows_that_do_not_fit(rows: Any, message: str) -> None:
