@@ -34,14 +34,14 @@ class RunCommand:
       protocol: every number of the study.
       output: where results go; those that are there are kept. A new folder repeats the
         study from nothing.
-      settings: only these; all by default.
+      parts: only these; all by default.
       seeds: at most so many per arm, to have something early; all by default.
       workers: runs at the same time; by default one per core without an accelerator.
     """
 
     protocol: Path = FOLDER / "protocol.json"
     output: Path = RESULTS
-    settings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     seeds: int | None = None
     workers: int | None = None
 
@@ -50,24 +50,21 @@ def run(command: RunCommand) -> None:
     """Runs what is missing.
 
     Raises:
-      ValueError: for a setting that the protocol has not, or results that were made
-        with other numbers.
+      ValueError: for a part that the protocol has not, or results that were made with
+        other numbers.
     """
     protocol = read_protocol(command.protocol)
-    for name in command.settings:
-        if name not in protocol.settings:
-            known = ", ".join(protocol.settings)
-            raise ValueError(f"settings must be among {known}; got {name!r}.")
-    wanted = command.settings or tuple(protocol.settings)
+    known = [part.name for part in protocol.parts]
+    for name in command.parts:
+        if name not in known:
+            raise ValueError(f"parts must be among {', '.join(known)}; got {name!r}.")
+    wanted = [p for p in protocol.parts if p.name in (command.parts or known)]
     stamp = machine.machine_stamp(0)
-    for name in wanted:
-        if any(part.setting == name for part in protocol.parts):
-            run_gains(protocol, name, command.output)
+    for name in dict.fromkeys(part.setting for part in wanted):
+        run_gains(protocol, name, command.output)
     # Half of the seeds of every part first: there is something to see early.
     for share in (2, 1):
-        for part in protocol.parts:
-            if part.setting not in wanted:
-                continue
+        for part in wanted:
             seeds = -(-min(part.seeds, command.seeds or part.seeds) // share)
             settings = protocol.settings[part.setting]
             directory = command.output / part.setting

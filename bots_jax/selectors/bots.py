@@ -5,7 +5,7 @@
     update  forget a little, add what was seen, add what it implies for the rest
 
 Source: arXiv 2510.26374; official code in Trinity-RFT (`difficulty_estimator.py`,
-`selector.py`), from which the table in `bots_jax/docs/engine.md` lists the deliberate differences.
+`selector.py`); `bots_jax/docs/engine.md` lists the deliberate differences from it.
 """
 
 from typing import Any, NamedTuple
