@@ -163,12 +163,9 @@ def prepare(
         for name, policy in zip(("weak", "strong"), policies[-2:], strict=True)
     ]
     references = np.stack(rates, axis=1)
-    write_reference_table(
-        data.train,
-        references,
-        config.reference.rollouts,
-        directory / "references.parquet",
-    )
+    table = directory / "references.parquet"
+    if not table.is_file():  # several processes may read what one has made
+        write_reference_table(data.train, references, config.reference.rollouts, table)
     return policies[-2], references
 
 
