@@ -10,11 +10,10 @@ reward. Tunix itself is not needed: its own calls are not timed.
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
-import tyro
 
 import bots_jax
 from bots_jax.adapters.tunix import TunixTasks
@@ -32,36 +31,19 @@ GROUP_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """What the adapter for Tunix costs per training step, beside a shuffled list.
 
     Attributes:
       num_tasks: N.
       batch_sizes: B.
-      repetitions: timed steps per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
-      seed: of pool, rewards and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to adapter_quick.json.
     """
 
     num_tasks: tuple[int, ...] = (1_000_000,)
     batch_sizes: tuple[int, ...] = (32, 256)
     repetitions: int = 201
     budget_s: float = 30.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self, num_tasks=(2_000,), batch_sizes=(32,), repetitions=3, budget_s=2.0
-        )
+    smallest: ClassVar[dict[str, Any]] = {"num_tasks": (2_000,), "batch_sizes": (32,)}
 
 
 def make_rows() -> Callable[[np.ndarray], dict[str, Any]]:
@@ -95,9 +77,7 @@ def make_shuffled(num_tasks: int, batch_size: int, seed: int) -> Callable[[], An
     return lambda: next(batches)["task_id"]
 
 
-def make_adapter(
-    sampler: Any, num_tasks: int, rewards: np.ndarray, kind: str
-) -> Callable[[], Any]:
+def make_adapter(sampler: Any, rewards: np.ndarray, kind: str) -> Callable[[], Any]:
     """Makes one step through the adapter's own functions."""
     tasks = TunixTasks(sampler, make_rows(), success=0.5)
     batches = iter(tasks)
@@ -130,7 +110,7 @@ def run_case(config: Config, num_tasks: int, batch_size: int) -> list[dict[str, 
         selector = ours.make_selector(ours.AUTO, num_tasks, batch_size)
         state = ours.make_state(ours.AUTO, batch_size, pool, target)
         sampler = bots_jax.TaskSampler(selector, jax.random.key(0), state)
-        return make_adapter(sampler, num_tasks, rewards, kind)
+        return make_adapter(sampler, rewards, kind)
 
     calls = {SHUFFLED: make_shuffled(num_tasks, batch_size, config.seed)}
     calls |= {kind: adapter(kind) for kind in (ADAPTER, METRICS, MICRO)}

@@ -16,12 +16,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from bots_jax.checkpoint import Checkpoints
 
@@ -43,22 +42,16 @@ _HELD_COPIES = 5  # the table, its copy, what is read back twice, and room
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """How long a checkpoint takes, and how long it keeps a training loop waiting.
 
     Attributes:
       num_tasks: N; 16 bytes each.
       loop_tasks: N of the loop; those of `num_tasks` that are among them.
       batch_size: B of the loop.
-      repetitions: timed calls per candidate.
       loop_s: about how long a loop takes.
       loops: timed loops of each kind.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
       folder: where to write; None for the system's folder of temporary files.
-      seed: of the numbers and the order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to checkpoint_quick.json.
     """
 
     num_tasks: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
@@ -68,26 +61,14 @@ class Config:
     loop_s: float = 10.0
     loops: int = 5
     budget_s: float = 60.0
-    patience_s: float = 0.0
     folder: Path | None = None
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self,
-            num_tasks=(20_000,),
-            loop_tasks=(20_000,),
-            batch_size=32,
-            repetitions=3,
-            loop_s=0.1,
-            loops=2,
-            budget_s=2.0,
-        )
+    smallest: ClassVar[dict[str, Any]] = {
+        "num_tasks": (20_000,),
+        "loop_tasks": (20_000,),
+        "batch_size": 32,
+        "loop_s": 0.1,
+        "loops": 2,
+    }
 
 
 def save_numpy(folder: Path, table: np.ndarray) -> None:

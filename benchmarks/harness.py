@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import numpy as np
 import rich.console
 import rich.progress
+import tyro
+
+from bots_jax.whole_files import write_text
 
 from . import load, machine
 
@@ -30,6 +33,37 @@ if not CONSOLE.is_terminal:
 
 _SETTLE_S = 0.02  # longer than libgomp's worker threads spin after a parallel region
 _SLOW_S = 0.2  # a call that takes longer needs no untimed call before each timed one
+
+
+@dataclasses.dataclass(frozen=True)
+class TimingConfig:
+    """The options of every script that times candidates; a script adds its own.
+
+    Attributes:
+      repetitions: timed calls per candidate.
+      budget_s: seconds per case after which no further round begins.
+      patience_s: seconds per case to wait for other processes to be quiet.
+      seed: of all that is drawn, and of the order of candidates.
+      results: folder of the JSON file.
+      quick: smallest sizes, seconds; written to a file of its own, NAME_quick.json.
+      smallest: no option; what a script sets for a quick run, by name.
+    """
+
+    repetitions: int = 31
+    budget_s: float = 15.0
+    patience_s: float = 0.0
+    seed: int = 0
+    results: Path = machine.RESULTS
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    smallest: ClassVar[dict[str, Any]] = {}
+
+    def resized(self) -> Self:
+        """Returns the smallest sizes for a quick run, else what there is."""
+        if not self.quick:
+            return self
+        return dataclasses.replace(
+            self, **{"repetitions": 3, "budget_s": 2.0} | self.smallest
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,14 +252,14 @@ def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def time_candidates(
-    label: str, candidates: Sequence[Candidate], config: Any, **how: Any
+    label: str, candidates: Sequence[Candidate], config: TimingConfig, **how: Any
 ) -> list[Timing]:
     """Times candidates in turn, by the numbers of a script and with a progress bar.
 
     Args:
       label: of the bar.
       candidates: at least one.
-      config: with `repetitions`, `budget_s`, `patience_s` and `seed`.
+      config: the script's options.
       **how: more arguments of `interleave`, or others in their place.
 
     Returns:
@@ -258,15 +292,12 @@ def write_results(path: Path, record: dict[str, Any]) -> None:
         "finished_utc": machine.now(),
         "load_average_end": machine.load_average(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = re.sub(  # one line per list of numbers
         r"\[[\s\d.,e+-]+\]",
         lambda match: " ".join(match.group().split()),
         json.dumps(record, indent=1),
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(text + "\n")
-    partial.replace(path)
+    write_text(path, text + "\n")
     CONSOLE.print(f"wrote {path.name}", highlight=False)
 
 
@@ -282,8 +313,6 @@ def run_script(main: Callable[[Any], Any], config: type) -> None:
       main: takes the options.
       config: their dataclass.
     """
-    import tyro
-
     try:
         main(tyro.cli(config))
     except (ValueError, OSError) as error:

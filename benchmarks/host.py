@@ -10,11 +10,10 @@ bare step is given the counts and returns the ids to the host.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
-import tyro
 
 import bots_jax
 
@@ -31,36 +30,19 @@ MOST_NAMED = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """What TaskSampler costs beside the jitted step that it wraps.
 
     Attributes:
       num_tasks: N.
       batch_sizes: B.
-      repetitions: timed turns per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
-      seed: of pool, rewards and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to host_quick.json.
     """
 
     num_tasks: tuple[int, ...] = (10_000, 1_000_000, 10_000_000)
     batch_sizes: tuple[int, ...] = (32, 256, 1024)
     repetitions: int = 201
     budget_s: float = 30.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self, num_tasks=(2_000,), batch_sizes=(32,), repetitions=3, budget_s=2.0
-        )
+    smallest: ClassVar[dict[str, Any]] = {"num_tasks": (2_000,), "batch_sizes": (32,)}
 
 
 def make_bare(

@@ -10,12 +10,11 @@ plug-in differs. The first is `bots` as it is.
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import bots_jax
 from bots_jax import plugins
@@ -34,36 +33,19 @@ NUM_GROUPS, NUM_NEIGHBOURS = 16, 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """What a step costs with each implicit plug-in.
 
     Attributes:
       num_tasks: N.
       batch_sizes: B.
-      repetitions: timed steps per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
-      seed: of pool, evidence and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to plugins_quick.json.
     """
 
     num_tasks: tuple[int, ...] = (1_000_000,)
     batch_sizes: tuple[int, ...] = (64, 1024)
     repetitions: int = 51
     budget_s: float = 60.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self, num_tasks=(2_000,), batch_sizes=(32,), repetitions=3, budget_s=2.0
-        )
+    smallest: ClassVar[dict[str, Any]] = {"num_tasks": (2_000,), "batch_sizes": (32,)}
 
 
 def make_plugins(num_tasks: int, seed: int) -> dict[str, tuple[Any, int]]:

@@ -13,11 +13,10 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 import bots_jax
 
@@ -50,7 +49,7 @@ class Regime(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """Where the race gets slow.
 
     Attributes:
@@ -60,12 +59,6 @@ class Config:
       eligible_shares: shares of tasks that may be chosen.
       temperatures: of tempered selection.
       batch_sizes: B.
-      repetitions: timed calls per candidate.
-      budget_s: seconds per regime after which no further round begins.
-      patience_s: seconds per regime to wait for other processes to be quiet.
-      seed: of pool, keys and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to regimes_quick.json.
     """
 
     num_tasks: int = 1_000_000
@@ -76,26 +69,16 @@ class Config:
     batch_sizes: tuple[int, ...] = (32, 256, 4096, 16_384, 65_536)
     repetitions: int = 11
     budget_s: float = 4.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self,
-            num_tasks=20_000,
-            concentrations=(20.0, 2000.0),
-            targets=(0.5,),
-            eligible_shares=(0.3,),
-            temperatures=(0.1,),
-            batch_sizes=(32,),
-            repetitions=2,
-            budget_s=1.0,
-        )
+    smallest: ClassVar[dict[str, Any]] = {
+        "num_tasks": 20_000,
+        "concentrations": (20.0, 2000.0),
+        "targets": (0.5,),
+        "eligible_shares": (0.3,),
+        "temperatures": (0.1,),
+        "batch_sizes": (32,),
+        "repetitions": 2,
+        "budget_s": 1.0,
+    }
 
     def regimes(self) -> Iterator[Regime]:
         """Lists what is varied, the rest as in the first regime."""

@@ -8,12 +8,11 @@ Draws of whole arrays, each element with shapes of its own, as a selector needs 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from bots_jax import sample_beta
 
@@ -28,32 +27,16 @@ Draw = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """How fast one exact Beta draw is.
 
     Attributes:
       num_draws: sizes of the arrays.
-      repetitions: timed calls per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
-      seed: of shapes, keys and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to sampler_quick.json.
     """
 
     num_draws: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     repetitions: int = 21
-    budget_s: float = 15.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(self, num_draws=(2000,), repetitions=3, budget_s=2.0)
+    smallest: ClassVar[dict[str, Any]] = {"num_draws": (2000,)}
 
 
 def make_shapes(regime: str, num_draws: int, seed: int) -> tuple[np.ndarray, ...]:

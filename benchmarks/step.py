@@ -12,10 +12,9 @@ import dataclasses
 import gc
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import tyro
 
 from . import cases, harness, machine, ours, plain_jax
 from . import pool as settings
@@ -32,7 +31,7 @@ Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """How long one step takes against N.
 
     Attributes:
@@ -41,43 +40,23 @@ class Config:
       num_tasks: N, every one with every batch size.
       batch_sizes: B.
       only: leave out all but these pairs of N and B; empty for none.
-      repetitions: timed calls per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
       num_choices: repeated choices of the check that all choose alike.
       phases: time update and selection by themselves, too.
       limits: up to which N candidates run.
-      seed: of pools, evidence, keys and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to step_quick.json.
     """
 
     official: Path | None = None
     num_tasks: tuple[int, ...] = tuple(10**k for k in range(4, 10))
     batch_sizes: tuple[int, ...] = (32, 256, 1024, 4096)
     only: tuple[tuple[int, int], ...] = ()
-    repetitions: int = 31
-    budget_s: float = 15.0
-    patience_s: float = 0.0
     num_choices: int = 400
     phases: bool = True
     limits: Limits = Limits()
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self,
-            num_tasks=(2000,),
-            batch_sizes=(32,),
-            repetitions=3,
-            budget_s=2.0,
-            num_choices=50,
-        )
+    smallest: ClassVar[dict[str, Any]] = {
+        "num_tasks": (2000,),
+        "batch_sizes": (32,),
+        "num_choices": 50,
+    }
 
 
 class Case(NamedTuple):

@@ -15,10 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import numpy as np
-import tyro
 
 from bots_jax.tasks.tables.pass_rates import references
 from bots_jax.tasks.tables.table import TaskTable, open_table
@@ -39,20 +38,14 @@ _WORDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """How many rows per second come out of a table of tasks at random ids.
 
     Attributes:
       num_rows: N.
       batch_sizes: B, rows per call.
-      repetitions: timed calls per candidate.
       take_repetitions: fewer of them for Arrow's take, which is slow.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
       folder: where to write; None for the system's folder of temporary files.
-      seed: of the texts, the ids and the order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to table_quick.json.
     """
 
     num_rows: tuple[int, ...] = (1_000_000,)
@@ -60,19 +53,8 @@ class Config:
     repetitions: int = 50
     take_repetitions: int = 3
     budget_s: float = 60.0
-    patience_s: float = 0.0
     folder: Path | None = None
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self, num_rows=(5_000,), batch_sizes=(32,), repetitions=3, budget_s=2.0
-        )
+    smallest: ClassVar[dict[str, Any]] = {"num_rows": (5_000,), "batch_sizes": (32,)}
 
 
 def write_source(path: Path, num_rows: int, seed: int) -> None:

@@ -11,12 +11,11 @@ import functools
 import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from . import harness, machine, ours
 from . import pool as settings
@@ -33,36 +32,17 @@ _HELD_BYTES = 16 + 32 + 24  # per task: state, both copies' arrays, the state's 
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(harness.TimingConfig):
     """How near the dense update comes to the bandwidth of a copy.
 
     Attributes:
       num_tasks: N; those that do not fit into memory are recorded as not run.
       batch_size: B.
-      repetitions: timed calls per candidate.
-      budget_s: seconds per case after which no further round begins.
-      patience_s: seconds per case to wait for other processes to be quiet.
-      seed: of pool, evidence and order.
-      results: folder of the JSON file.
-      quick: smallest sizes, seconds; written to update_quick.json.
     """
 
     num_tasks: tuple[int, ...] = (1_000_000, 3_000_000, 10_000_000, 100_000_000)
     batch_size: int = 1024
-    repetitions: int = 31
-    budget_s: float = 15.0
-    patience_s: float = 0.0
-    seed: int = 0
-    results: Path = machine.RESULTS
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-
-    def resized(self) -> "Config":
-        """Returns the smallest sizes for a quick run."""
-        if not self.quick:
-            return self
-        return dataclasses.replace(
-            self, num_tasks=(20_000,), batch_size=32, repetitions=3, budget_s=2.0
-        )
+    smallest: ClassVar[dict[str, Any]] = {"num_tasks": (20_000,), "batch_size": 32}
 
 
 def make_update(num_tasks: int, batch_size: int, seed: int) -> Callable[[], Any]:

@@ -57,9 +57,9 @@ def check_batch_fits(num_tasks: int, batch_size: int) -> None:
         )
 
 
-def _interval(low: float, high: float, open_high: bool = False) -> str:
+def _interval(low: float, high: float) -> str:
     upper = "inf" if np.isinf(high) else f"{high:g}"
-    return f"[{low:g}, {upper}" + (")" if open_high or np.isinf(high) else "]")
+    return f"[{low:g}, {upper}" + (")" if np.isinf(high) else "]")
 
 
 def check_in_range(name: str, value: Any, low: float, high: float) -> Any:

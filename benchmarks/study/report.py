@@ -69,7 +69,8 @@ class Found:
             Cell(self.settings.num_tasks, arm, seed)
         )
         found = [[read(arm, seed) for arm in part.arms] for seed in range(part.seeds)]
-        whole = [records for records in found if all(records)]
+        whole = [[r for r in records if r is not None] for records in found]
+        whole = [records for records in whole if len(records) == len(part.arms)]
         self.seeds = len(whole)
         self.runs: dict[str, list[Run]] = {
             arm: [Run(records[i]["curves"], records[i]["summary"]) for records in whole]

@@ -16,6 +16,7 @@ import numpy as np
 from bots_jax import checks
 from bots_jax.host.keys import ABSENT, TaskKeys
 from bots_jax.host.task_sampler import TaskSampler
+from bots_jax.whole_files import write_text
 
 _FILE = "batches-{}.json"
 
@@ -183,14 +184,9 @@ class DrawnBatches:
         """
         with self._lock:
             place = pathlib.Path(directory)
-            place.mkdir(parents=True, exist_ok=True)
             file = place / _FILE.format(self.sampler.step)
-            partial = file.with_suffix(".partial")
-            with partial.open("w") as stream:
-                json.dump(self._remembered()._asdict(), stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(file)
+            remembered = json.dumps(self._remembered()._asdict())
+            write_text(file, remembered, durable=True)
             self.sampler.save(directory, keep=keep)
             files = sorted(place.glob(_FILE.format("*")), key=_step_of)
             for old in files[: -keep if keep else 0]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from bots_jax.whole_files import write_bytes
+
 _KEPT_FILES = 3
 _DIGITS = 12
 
@@ -88,15 +90,9 @@ def write_file(
       ('train-000000000064.npz', b'state')
     """
     place = pathlib.Path(directory).absolute()
-    place.mkdir(parents=True, exist_ok=True)
     stem = name.replace(os.sep, "-")
     path = place / f"{stem}-{position:0{_DIGITS}d}.npz"
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_bytes(path, blob, durable=True)
     pattern = f"{glob.escape(stem)}-{'[0-9]' * _DIGITS}.npz"
     files = sorted(place.glob(pattern), key=lambda p: p.stat().st_mtime_ns)
     for old in files[:-_KEPT_FILES]:

@@ -55,15 +55,15 @@ class RowTable(Protocol):
         """Number of rows."""
         ...
 
-    def rows_of(self, keys: Any) -> np.ndarray:
+    def rows_of(self, keys: Any, /) -> np.ndarray:
         """Row numbers of keys."""
         ...
 
-    def texts(self, rows: Any) -> list[str]:
+    def texts(self, rows: Any, /) -> list[str]:
         """Prompts of rows."""
         ...
 
-    def answers(self, rows: Any) -> list[Any]:
+    def answers(self, rows: Any, /) -> list[Any]:
         """Answers of rows."""
         ...
 
@@ -368,7 +368,11 @@ def as_rows(sampler: Any, rows: Rows) -> Callable[[np.ndarray], Mapping[str, Any
             return {"prompts": table.texts(numbers), "answer": table.answers(numbers)}
 
         return read
-    checks.check_callable("rows", rows)
+    if not callable(rows):
+        raise ValueError(
+            "rows must be a function of keys, a dict of columns or a table with "
+            f"rows_of, texts and answers, got {rows!r:.60}."
+        )
     return rows  # pyright: ignore[reportReturnType]
 
 

@@ -24,7 +24,6 @@ from bots_jax.evaluation.store import (
     check_same_settings,
     flat_settings,
     write_json,
-    write_text,
 )
 from bots_jax.evaluation.student_settings import (
     StudentSettings,
@@ -33,6 +32,7 @@ from bots_jax.evaluation.student_settings import (
 from bots_jax.evaluation.summary import compare_arms, mean_curves
 from bots_jax.evaluation.tables import markdown, print_table
 from bots_jax.progress import Phase
+from bots_jax.whole_files import write_text
 
 QUESTION = "Which selector finds tasks that are worth their rollouts?"
 

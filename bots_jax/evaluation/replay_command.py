@@ -18,9 +18,10 @@ from bots_jax.evaluation.replay import (
     check_replay,
     replay,
 )
-from bots_jax.evaluation.store import write_json, write_text
+from bots_jax.evaluation.store import write_json
 from bots_jax.evaluation.tables import TextTable, markdown, number, print_table
 from bots_jax.progress import Phase
+from bots_jax.whole_files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

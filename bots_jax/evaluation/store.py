@@ -3,9 +3,10 @@
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from typing import Any, NamedTuple
+
+from bots_jax.whole_files import write_text
 
 
 class Cell(NamedTuple):
@@ -113,14 +114,6 @@ def flat_settings(settings: Any, prefix: str = "") -> dict[str, Any]:
 def write_json(path: pathlib.Path, record: Any) -> None:
     """Writes JSON, NaN as null, the file replaced as a whole; makes the folder."""
     write_text(path, json.dumps(_clean(record), indent=1) + "\n")
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes text, the file replaced as a whole; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def _clean(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 import json
 import math
-import os
 import pathlib
 from types import TracebackType
 from typing import Any
+
+from bots_jax.whole_files import write_text
 
 
 class MetricsLog:
@@ -36,10 +37,7 @@ class MetricsLog:
         """
         self.rows = [row for row in read_metrics(path) if row["step"] < from_step]
         if path.is_file():
-            text = "".join(json.dumps(row) + "\n" for row in self.rows)
-            beside = path.with_suffix(".tmp")
-            beside.write_text(text)
-            os.replace(beside, path)
+            write_text(path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._path, self._file = path, path.open("a")
         self._writer = None
         if tensorboard is not None:

@@ -1,6 +1,5 @@
 """Reference evaluation: pass rates of two models on the whole pool, as columns."""
 
-import os
 import pathlib
 import zlib
 
@@ -11,6 +10,7 @@ from bots_jax.grpo.config import ReferenceConfig
 from bots_jax.grpo.data import TaskSet
 from bots_jax.grpo.rollouts import Policy, pass_rates
 from bots_jax.progress import Phase
+from bots_jax.whole_files import writing
 
 COLUMNS = ("weak", "strong")
 
@@ -57,11 +57,8 @@ def evaluate_reference(
             tasks_per_chunk=config.tasks_per_chunk,
             phase=phase,
         ).mean_reward
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with writing(path) as file:
         np.savez(file, rates=rates, fingerprint=np.array(fingerprint))
-    os.replace(partial, path)
     return rates
 
 
@@ -94,6 +91,5 @@ def write_reference_table(
     for index, name in enumerate(COLUMNS):
         columns[f"{name}_pass_rate"] = references[:, index]
         columns[f"{name}_rollouts"] = np.full(len(references), rollouts, np.int32)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(columns), partial, compression="zstd")
-    os.replace(partial, path)
+    with writing(path) as file:
+        pq.write_table(pa.table(columns), file, compression="zstd")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from bots_jax import plots
 from bots_jax.grpo.loop import RunState, Trainer
 from bots_jax.grpo.rollouts import pass_rates
+from bots_jax.whole_files import write_text
 
 SELECTOR_PHASES = ("select", "update")
 STEP_PHASES = ("select", "generate", "reward", "learn", "update")
@@ -129,11 +129,9 @@ def save_figures(
 
 def write_summary(path: pathlib.Path, summary: dict[str, Any]) -> None:
     """Writes the summary as JSON, NaN as null, the file replaced as a whole."""
-    partial = path.with_suffix(".partial")
     is_nan = lambda value: isinstance(value, float) and not math.isfinite(value)  # noqa: E731
     clean = {name: None if is_nan(v) else v for name, v in summary.items()}
-    partial.write_text(json.dumps(clean, indent=2) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(clean, indent=2) + "\n")
 
 
 def print_closing_table(name: str, summary: dict[str, Any]) -> None:

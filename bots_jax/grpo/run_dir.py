@@ -9,6 +9,7 @@ import pathlib
 import shutil
 
 from bots_jax.grpo.config import TrainConfig, from_dict, to_dict
+from bots_jax.whole_files import write_text
 
 _SHARED = (
     "seed",
@@ -44,10 +45,8 @@ def create_run(config: TrainConfig, directory: pathlib.Path) -> None:
             f"run directory must be new or empty, got {directory}; "
             f"to go on with a run that is there, use --resume {directory}."
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / "config.partial"
-    partial.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    os.replace(partial, directory / "config.json")
+    settings = json.dumps(to_dict(config), indent=2)
+    write_text(directory / "config.json", settings + "\n")
 
 
 def read_run_config(directory: pathlib.Path) -> TrainConfig:

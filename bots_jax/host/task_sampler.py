@@ -106,7 +106,7 @@ class TaskSampler(GrowingSampler):
         arrays, extra = checked(saved)
         with self._lock:
             loaded = self._loaded(arrays, extra)
-            hashes = self._hashes_in(arrays, extra)
+            hashes = self._hashes_in(arrays)
             if extra["task_set"] == self.fingerprint():
                 return self._continue(loaded, arrays, extra, hashes)
             if not remap:
@@ -220,7 +220,7 @@ class TaskSampler(GrowingSampler):
             ) from None
 
     def _hashes_in(
-        self, arrays: dict[str, np.ndarray], extra: dict[str, Any]
+        self, arrays: dict[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Hashes of the tasks saved, and their rows."""
         if ("keys" in arrays) != self._keys.has_names:

@@ -38,8 +38,10 @@ import tyro
 import bots_jax
 from bots_jax.adapters import tunix
 from bots_jax.evaluation.store import write_json
+from bots_jax.grpo.metrics_log import read_metrics
 from bots_jax.progress import Phase
 from bots_jax.recipes import qwen_model, tiny_qwen
+from bots_jax.whole_files import write_text
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 _MAY_CHANGE = ("steps", "resume", "quiet", "save_every", "time_limit")
@@ -219,9 +221,8 @@ class StepLog:
 
     def __init__(self, path: pathlib.Path, done: int, tell: Callable[[str, int], None]):
         """Opens the file; steps that will be done again are taken out."""
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= done]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        kept = [row for row in read_metrics(path) if row["step"] <= done]
+        write_text(path, "".join(f"{json.dumps(row)}\n" for row in kept))
         self._file, self._tell, self._time = path.open("a"), tell, time.monotonic()
 
     def __call__(self, buffer: Any) -> None:

@@ -294,14 +294,3 @@ def _error(said: Prediction, rows: Rows) -> Array:
     trials = jnp.where(rows.valid, rows.successes + rows.failures, 1)
     error = jnp.abs(said.success_prob - rows.successes / trials)
     return jnp.mean(error, where=counts)
-
-
-def task_ages(belief: Belief, state: Any, cut: Cut, num_updates: Array) -> Array:
-    """Counts the updates since tasks last had evidence; all of them if never.
-
-    Example:
-      >>> belief = beta_belief(BetaSettings(num_tasks=2))
-      >>> task_ages(belief, belief.init(None), lambda x: x, jnp.int32(3))
-      Array([3, 3], dtype=int32)
-    """
-    return num_updates - belief.last_update(state, cut)

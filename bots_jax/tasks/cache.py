@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from bots_jax.tasks.generation import (
     pool_from_columns,
 )
 from bots_jax.tasks.pool import TaskPool, digest
+from bots_jax.whole_files import writing
 
 FORMAT_VERSION = 1
 """Raise it when a spelling, a wrong procedure or the columns change."""
@@ -48,6 +48,7 @@ def build_pool(
     Raises:
       ValueError: as `generate_pool` does.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     first = build_pool(12, families=["gcd"], cache_dir=folder)
     ...     again = build_pool(12, families=["gcd"], cache_dir=folder)
@@ -95,6 +96,7 @@ def write_pool(pool: TaskPool, path: Path) -> None:
     """Writes a pool so that a reader sees the whole file or none.
 
     >>> from bots_jax.tasks.generation import generate_pool
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_pool(generate_pool(4, families=["gcd"]), Path(folder, "pool"))
     ...     len(read_pool(Path(folder, "pool")))
@@ -105,15 +107,8 @@ def write_pool(pool: TaskPool, path: Path) -> None:
 
     table = pa.table({name: getattr(pool, name).tolist() for name in _COLUMNS})
     table = table.replace_schema_metadata({_DIGEST: _content_digest(pool).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with writing(path, alone=False) as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def read_pool(path: Path) -> TaskPool | None:

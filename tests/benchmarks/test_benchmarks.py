@@ -1,5 +1,7 @@
 """Every benchmark runs at its smallest size, and says what its README says."""
 
+import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -11,15 +13,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from benchmarks import (
+    checkpoint,
     figures,
     harness,
     host,
     load,
     machine,
     ours,
+    regimes,
+    sampler,
     step,
     tables,
     targets,
+    update,
 )
 from benchmarks.harness import Candidate
 
@@ -182,6 +188,29 @@ def test_host_and_checkpoint(tmp_path: Path):
     assert all(row["status"] == "ok" for row in rows) and len(rows) == 7
     shown = tables.render(tmp_path)
     assert "TaskSampler beside the bare step" in shown and "np.save" in shown
+
+
+@pytest.mark.parametrize(
+    "script", ["table", pytest.param("adapter", marks=pytest.mark.nightly)]
+)
+def test_scripts_that_bench_does_not_run(script: str, tmp_path: Path):
+    module = importlib.import_module(f"benchmarks.{script}")
+    module.main(module.Config(results=tmp_path, quick=True))
+    rows = check_file(tmp_path / f"{script}_quick.json")["rows"]
+    assert rows and all(row["status"] == "ok" for row in rows)
+    assert max(row["repetitions"] for row in rows) == 3
+
+
+@pytest.mark.parametrize("module", [checkpoint, host, regimes, sampler, step, update])
+def test_quick_sizes_are_smaller_and_the_rest_stays(module):
+    config = module.Config(patience_s=1.5, seed=3)
+    assert config.resized() is config
+    small = dataclasses.replace(config, quick=True).resized()
+    assert (small.patience_s, small.seed, small.quick) == (1.5, 3, True)
+    assert small.repetitions <= 3 and small.budget_s <= 2
+    assert set(module.Config.smallest) <= {f.name for f in dataclasses.fields(small)}
+    for name, value in module.Config.smallest.items():
+        assert getattr(small, name) == value != getattr(config, name)
 
 
 @pytest.mark.nightly

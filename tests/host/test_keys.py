@@ -47,7 +47,7 @@ def test_removed_names_are_gone_and_may_come_back():
 def test_adding_what_is_there_changes_nothing():
     keys = TaskKeys(2, ["a", "b"])
     for new in (["c", "a"], ["c", "c"], [1, 2], ["c", 1]):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^task.keys? "):
             keys.add(new, np.array([2, 3]))
     assert keys.num_rows == 2 and keys.rows_of(["c", "a"]).tolist() == [ABSENT, 0]
 

@@ -179,7 +179,7 @@ def test_a_thread_that_fails_leaves_the_lock_free():
     """An error inside a call must not lock the others out."""
     sampler = make_sampler()
     for _ in range(3):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="task_ids must be keys"):
             sampler.observe([99], [[1]])
     thread = threading.Thread(target=sampler.advance, daemon=True)
     thread.start()

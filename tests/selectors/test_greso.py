@@ -6,7 +6,7 @@ import pytest
 
 import bots_jax
 from bots_jax.selectors.greso import keep_chances
-from tests.selectors.rivals import choices, int32, run
+from tests.selectors.rivals import choices, int32, learn, run
 from tests.statistical import CAUGHT, HONEST, order_counts, two_sample_pvalue
 
 NUM_TASKS = 25
@@ -124,3 +124,22 @@ def test_a_step_without_evidence_keeps_the_chances():
     assert after.belief.own.keep_easy == state.belief.own.keep_easy
     with pytest.raises(ValueError, match=r"max_keep must be in \[0.5, 1\], got 0.2"):
         bots_jax.greso(num_tasks=6, batch_size=2, min_keep=0.5, max_keep=0.2)
+
+
+BY_HAND = [  # a step of one group all right, one all wrong, two mixed: shares of 0.25
+    ({}, 0.49, 0.49),
+    ({"keep_step": 0.2}, 0.3, 0.3),
+    ({"keep_step": 0.2, "min_keep": 0.4}, 0.4, 0.4),
+    ({"keep_step": 0.2, "target_silent_share": 0.6}, 0.3, 0.7),  # thirds: 0.2 and 0.4
+    ({"keep_step": 0.2, "target_silent_share": 0.9, "max_keep": 0.6}, 0.6, 0.6),
+    ({"keep_step": 0.2, "warmup_steps": 1}, 0.5, 0.5),
+    ({"keep_step": 0.2, "keep_easy": 0.8, "keep_hard": 0.6}, 0.6, 0.4),
+]
+
+
+@pytest.mark.parametrize(("settings", "easy", "hard"), BY_HAND)
+def test_every_setting_moves_the_chances_by_hand(settings, easy, hard):
+    settings = {"warmup_steps": 0} | settings
+    selector = bots_jax.greso(num_tasks=6, batch_size=4, **settings)
+    own = learn(selector, [0, 1, 2, 3], [8, 0, 4, 2], [0, 8, 4, 6]).belief.own
+    np.testing.assert_allclose([own.keep_easy, own.keep_hard], [easy, hard], rtol=1e-6)

@@ -350,8 +350,11 @@ def test_logs_that_cannot_be_used(lines, sentence, table, header, tmp_path):
 
 
 def test_a_log_that_is_not_there(table, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        read_log(tmp_path / "no.jsonl", table)
+    for path in (tmp_path / "no.jsonl", tmp_path):
+        with pytest.raises(ValueError) as caught:
+            read_log(path, table)
+        sentence = f"there is no file {path} to read a log of rewards from."
+        assert str(caught.value) == sentence
     if os.geteuid():
         (tmp_path / "closed").touch(0)
         with pytest.raises(PermissionError):

@@ -250,7 +250,10 @@ def test_completions_that_are_not_as_asked_for(groups, got, table, out):
         ({"group_size": 0}, "group_size must be an integer in [1, 2147483647], got 0."),
         ({"batch_size": 1.5}, "batch_size must be an integer"),
         ({"limit": 0}, "limit must be an integer"),
-        ({"seed": -1}, "seed must be in [0, 2147483647], got -1."),
+        ({"limit": True}, "limit must be an integer in [1, 2147483647], got True."),
+        ({"seed": -1}, "seed must be an integer in [0, 2147483647], got -1."),
+        ({"seed": 0.5}, "seed must be an integer in [0, 2147483647], got 0.5."),
+        ({"seed": 2**31}, "seed must be an integer in [0, 2147483647], got 2147483648"),
         ({"name": "a b"}, "name must be of letters, digits and any of _ . @ + -, got"),
         ({"name": ""}, "name must be of letters"),
     ],
@@ -260,6 +263,12 @@ def test_settings_out_of_range(options, sentence, table, out):
         evaluate(table, out, **options)
     assert sentence in str(caught.value)
     assert not out.parent.exists()
+
+
+def test_settings_of_numpy_are_as_good_as_python_s(table, out):
+    settings = {"group_size": np.int32(GROUP), "batch_size": np.int64(3)}
+    evaluate(table, out, seed=np.int64(1), **settings)
+    assert columns(out, "weak_pass_rate")[0] == expected(table, seed=1)
 
 
 def test_outputs_that_are_there(table, path, out):

@@ -63,8 +63,9 @@ def read_log(
       Sums per row, and what there is to say.
 
     Raises:
-      ValueError: with one sentence, naming the line, for a file that is no such log,
-        one of several models, or one that has nothing to do with the table.
+      ValueError: with one sentence, for a file that is not there, and naming the line,
+        for one that is no such log, is of several models, or has nothing to do with
+        the table.
       OSError: if the file cannot be read.
 
     >>> import tempfile
@@ -80,6 +81,8 @@ def read_log(
     >>> folder.cleanup()
     """
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path} to read a log of rewards from.")
     reader = _Reader(path, table)
     versions: dict[Any, int] = {}
     end = 0

@@ -127,12 +127,10 @@ def reference_eval(
       (1, 0.5)
       >>> folder.cleanup()
     """
-    for what, value in (("group_size", group_size), ("batch_size", batch_size)):
-        _check_count(what, value)
-    if limit is not None:
-        _check_count("limit", limit)
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed must be in [0, 2147483647], got {seed!r}.")
+    group_size = _checked_count("group_size", group_size)
+    batch_size = _checked_count("batch_size", batch_size)
+    limit = None if limit is None else _checked_count("limit", limit)
+    seed = _checked_count("seed", seed, minimum=0)
     out = Path(out)
     _check_target(table, out, name)
     header = LogHeader(
@@ -362,11 +360,13 @@ def _check_target(table: TaskTable, out: Path, name: str) -> None:
         ) from None
 
 
-def _check_count(what: str, value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
+def _checked_count(what: str, value: Any, minimum: int = 1) -> int:
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or not minimum <= value < 2**31:
         raise ValueError(
-            f"{what} must be an integer in [1, 2147483647], got {value!r}."
+            f"{what} must be an integer in [{minimum}, 2147483647], got {value!r}."
         )
+    return int(value)
 
 
 def _name_of(function: Any) -> str:
