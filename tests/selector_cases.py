@@ -222,8 +222,6 @@ CORE = {
     "bots",
     "bots_per_task",
     "bots_lazy",
-    "bots_means",
-    "uniform",
     "uniform_eligible",
     "adaptive",
 }

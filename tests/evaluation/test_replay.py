@@ -118,6 +118,7 @@ def walked() -> list[Result]:
     return replay(make_matrix(1500, 8), settings, some(*IN_CLASS))
 
 
+@pytest.mark.nightly
 def test_references_foresee_more_than_interpolation_and_the_constant(walked):
     for field, sign in (("auc", -1), ("spearman", -1), ("brier", 1), ("log_loss", 1)):
         found = {k: sign * v for k, v in by_plugin(walked, field).items()}

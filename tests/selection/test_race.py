@@ -181,7 +181,7 @@ def _race(key, pool, batch_size, above_one):
     return choose.race_draws(key, pool, batch_size, above_one=above_one)
 
 
-@pytest.mark.parametrize("name", nightly_but(CASES, "plain", "late", "many"))
+@pytest.mark.parametrize("name", nightly_but(CASES, "late", "many"))
 def test_race_has_the_law_of_brute_force(name):
     law = CASES[name]
     assert min(pvalues(law, race(law))) > HONEST
