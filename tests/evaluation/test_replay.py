@@ -130,6 +130,7 @@ def test_references_foresee_more_than_interpolation_and_the_constant(walked):
     assert by_plugin(walked, "brier")["references, all"] < 0.06
 
 
+@pytest.mark.nightly
 def test_earned_weight_is_no_worse_than_the_fixed_one_with_all_references(walked):
     """Not so with two references: worse by 0.004 to 0.011 nats on matrices 0 to 3.
 
@@ -146,6 +147,7 @@ def test_earned_weight_is_no_worse_than_the_fixed_one_with_all_references(walked
     assert trust["references, all"] > 2 * trust["interpolation"]
 
 
+@pytest.mark.nightly
 def test_constant_is_a_constant(walked):
     found = replay_command.means(walked)[CONSTANT]
     assert found.auc == pytest.approx(0.5, abs=1e-6)
