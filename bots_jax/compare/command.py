@@ -73,7 +73,8 @@ class CompareCommand:
     """Go on with the comparison in this directory, with its own options."""
     workers: int | None = None
     """Runs at the same time, each on a core of its own; by default as many as there are
-    cores without an accelerator, else 1."""
+    cores without an accelerator, else 1. Another number rounds differently, so go on
+    with the one that you began with."""
     quiet: bool = False
     """Print no progress and no table."""
 

@@ -152,7 +152,7 @@ def summarise(curve: Curve) -> dict[str, float | None]:
         "effective_task_ratio": _effective(curve, None),
         "effective_task_ratio_first_third": _effective(curve, third),
         "coverage": curve["coverage"][-1],
-        **{name: _mean(curve[name]) for name in JUDGEMENTS},
+        **{name: mean_of_known(curve[name]) for name in JUDGEMENTS},
         "selector_share": curve["selector_seconds"][-1] / seconds,
         "selector_ms": 1e3 * curve["selector_seconds"][-1] / curve["steps"][-1],
         **{cost: curve[cost][-1] for cost in COSTS},
@@ -172,6 +172,12 @@ def _effective(curve: Curve, stop: int | None) -> float | None:
     return float(sum(r * w for r, w in known) / total) if total else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """Averages what is there; None where nothing is.
+
+    Example:
+      >>> mean_of_known([1.0, None, 2.0]), mean_of_known([None])
+      (1.5, None)
+    """
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

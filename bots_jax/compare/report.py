@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bots_jax.compare.measures import (
     COSTS,
     JUDGEMENTS,
@@ -13,6 +11,7 @@ from bots_jax.compare.measures import (
     SHARES,
     Curve,
     best_so_far,
+    mean_of_known,
     time_to,
     time_to_baseline,
     wanted_success,
@@ -144,7 +143,8 @@ def _report(arm: str, runs: Sequence[Run], baseline: Sequence[Run]) -> ArmReport
         arm=arm,
         num_seeds=len(runs),
         means={
-            name: _mean([run.summary[name] for run in runs]) for name in _names(runs)
+            name: mean_of_known([run.summary[name] for run in runs])
+            for name in _names(runs)
         },
         end=mean_interval(of(runs, "end"), min_pairs=few),
         end_gain=None if is_baseline else versus("end"),
@@ -168,15 +168,6 @@ def _reached(
             ratio = mine[cost][-1] / time_to(theirs, wanted, cost)
         ratios.append(ratio)
     return Reached(mean_interval(ratios, min_pairs=few), num_reached)
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    return list(runs[0].summary)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def learning_table(title: str, reports: Sequence[ArmReport]) -> TextTable:
