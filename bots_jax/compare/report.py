@@ -144,7 +144,7 @@ def _report(arm: str, runs: Sequence[Run], baseline: Sequence[Run]) -> ArmReport
         num_seeds=len(runs),
         means={
             name: mean_of_known([run.summary[name] for run in runs])
-            for name in _names(runs)
+            for name in runs[0].summary
         },
         end=mean_interval(of(runs, "end"), min_pairs=few),
         end_gain=None if is_baseline else versus("end"),
