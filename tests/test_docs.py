@@ -19,11 +19,14 @@ PAGES = {path.name: path.read_text() for path in DOCS.glob("reference/*.md")}
 WITH_ALL = ["bots_jax"] + [
     f"bots_jax.{name}" for name in ("plugins", "scores", "metrics", "tasks")
 ]
+COMPARE = "settings arms shared run gains measures report"
 EVALUATION = "matrix replay student_settings students oracle loop arms simulate"
 WHOLE = [
     "bots_jax.checkpoint",
     "bots_jax.grpo.config",
     "bots_jax.grpo.train",
+    "bots_jax.grpo.success",
+    *(f"bots_jax.compare.{name}" for name in COMPARE.split()),
     *(f"bots_jax.evaluation.{name}" for name in EVALUATION.split()),
     *("bots_jax.evaluation.summary", "bots_jax.evaluation.intervals"),
     *(

@@ -17,7 +17,7 @@ from .gain_table import BandGain
 if TYPE_CHECKING:
     from .report import Found
 
-FRONT = (BASELINE, "bots", "adaptive")
+FRONT = (BASELINE, "bots", "adaptive", "oracle_proportional")
 """Arms of the figure that the front page shows."""
 
 

@@ -107,7 +107,8 @@ def run_gains(protocol: Protocol, name: str, output: Path) -> Path:
     keep_freed_memory()
     stamp = machine.machine_stamp(0)
     shared = prepare_shared(settings, output / name / SHARED)
-    after, num_steps, repetitions = (5, settings.grpo.num_steps // 2), (1, 8), 8
+    length = settings.grpo.num_steps
+    after, num_steps, repetitions = (min(5, length // 4), length // 2), (1, 8), 8
     total = len(after) * len(num_steps) * (len(BANDS) - 1)
     with Phase(f"gains, {name}", total) as phase:
         gains = measure_gains(

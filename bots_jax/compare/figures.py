@@ -56,7 +56,7 @@ def learning_curves(ax: "Axes", curves: Curves, title: str = "") -> None:
         color = "0.45" if arm == BASELINE else styles[arm]["color"]
         for curve in seeds:
             scores = POINTS * np.asarray(curve["success"], np.float64)
-            ax.plot(curve["rollouts"], scores, color=color, alpha=0.25, linewidth=0.6)
+            ax.plot(curve["rollouts"], scores, color=color, alpha=0.4, linewidth=0.7)
         rollouts, mean = mean_curve(seeds, "success")
         ax.plot(rollouts, POINTS * mean, color=color, linewidth=2.2, label=arm)
     ax.set(xlabel="rollouts", ylabel="held-out success, %")
