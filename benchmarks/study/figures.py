@@ -42,15 +42,6 @@ def gains_by_difficulty(ax: Axes, bands: Sequence[BandGain], num_steps: int) -> 
             capsize=2,
             label=f"after {after} steps",
         )
-    chance = np.linspace(0, 1, 101)
-    top = max(band.gain.mean for band in bands if band.num_steps == num_steps)
-    ax.plot(
-        chance,
-        4 * max(top, 0.0) * chance * (1 - chance),
-        color="0.6",
-        linestyle=":",
-        label="p(1-p), for comparison",
-    )
     ax.axhline(0, color="0.7", linewidth=0.8)
     ax.set(xlabel="success chance of the tasks trained on")
     ax.grid(alpha=0.3)

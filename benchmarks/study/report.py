@@ -19,19 +19,23 @@ from bots_jax.compare.report import (
     compare_runs,
     cost_table,
     learning_table,
+    time_text,
 )
 from bots_jax.compare.settings import CompareSettings
-from bots_jax.evaluation.intervals import MIN_PAIRS, mean_interval
+from bots_jax.evaluation.intervals import MIN_PAIRS, mean_interval, paired_interval
 from bots_jax.evaluation.store import Cell, ResultStore, write_json, write_text
 from bots_jax.evaluation.tables import TextTable, interval, markdown
 
-from .. import harness
+from .. import harness, machine
 from . import figures
 from .gain_table import gain_table, read_gains
 from .protocol import FOLDER, Part, Protocol, read_protocol
 from .study import RESULTS
 
 README = FOLDER / "README.md"
+FRONT_PAGE = machine.ROOT / "README.md"
+FRONT_ARMS = ("bots", "adaptive", "mopps", "dynamic_sampling", "oracle_proportional")
+"""What the front page shows; all others stand in the report."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +46,13 @@ class ReportCommand:
       protocol: every number of the study.
       results: as `run` left them.
       readme: whose marked blocks are rewritten.
+      front: likewise, of its block "study".
     """
 
     protocol: Path = FOLDER / "protocol.json"
     results: Path = RESULTS
     readme: Path = README
+    front: Path = FRONT_PAGE
 
 
 class Found:
@@ -107,12 +113,20 @@ def report(command: ReportCommand) -> dict[str, str]:
             markdown(gain_table(name, rows)) for name, rows in gains.items()
         ),
     }
+    main = [found for found in shown if found.part.name.startswith("main-")]
+    if main:
+        blocks["summary"] = markdown(summary_table(main, main[0].part.arms))
+        blocks["rival"] = markdown(rival_table(main))
     for found in shown:
         blocks[found.part.name] = "\n\n".join(map(markdown, tables_of(found)))
     page = command.readme.read_text() if command.readme.is_file() else ""
     for name, text in blocks.items():
         page = put_block(page, name, text)
     write_text(command.readme, page)
+    if set(FRONT_ARMS) <= set(main[0].part.arms if main else ()):
+        short = markdown(summary_table(main, FRONT_ARMS))
+        front = command.front.read_text()
+        write_text(command.front, put_block(front, "study", short))
     summary = {
         found.part.name: {
             "setting": found.part.setting,
@@ -136,6 +150,52 @@ def tables_of(found: Found) -> list[TextTable]:
         cost_table(f"Costs: {title}", found.reports),
         belief_table(f"What was picked and believed: {title}", found.reports),
     ]
+
+
+def summary_table(main: Sequence[Found], arms: Sequence[str]) -> TextTable:
+    """Lays all main parts out side by side: the mean of the curve, and TTB(100 %)."""
+    heads, columns = ["arm"], []
+    for found in main:
+        of = {report.arm: report for report in found.reports}
+        heads += [f"{found.part.setting}: mean of the curve", "TTB(100%)"]
+        columns.append(of)
+    rows = []
+    for arm in arms:
+        cells = [arm]
+        for of in columns:
+            cells += [interval(of[arm].area_gain, 1, sign=True)]
+            cells += [time_text(of[arm], 1.0, "rollouts")]
+        rows.append(cells)
+    seeds = ", ".join(f"{found.part.setting} {found.seeds}" for found in main)
+    return TextTable(
+        f"Minus {BASELINE}, in points of 100; rollouts until its gain is reached",
+        heads,
+        rows,
+        [f"Paired seeds: {seeds}. 95 % intervals; below 1 is sooner."],
+    )
+
+
+def rival_table(main: Sequence[Found], rival: str = "bots") -> TextTable:
+    """Lays out each arm's paired difference to a rival, in the mean of the curve."""
+    area = lambda runs: [  # noqa: E731
+        100 * float(run.summary["mean_success"] or 0) for run in runs
+    ]
+    rows = []
+    for arm in main[0].part.arms:
+        if arm == rival:
+            continue
+        cells = [arm]
+        for found in main:
+            few = min(MIN_PAIRS, found.seeds)
+            mine, theirs = area(found.runs[arm]), area(found.runs[rival])
+            gain = paired_interval(mine, theirs, min_pairs=few)
+            cells.append(interval(gain, 1, sign=True))
+        rows.append(cells)
+    return TextTable(
+        f"Mean of the curve, minus published {rival}, in points of 100",
+        ["arm", *(found.part.setting for found in main)],
+        rows,
+    )
 
 
 def protocol_table(protocol: Protocol) -> TextTable:

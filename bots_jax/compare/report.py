@@ -178,7 +178,7 @@ def learning_table(title: str, reports: Sequence[ArmReport]) -> TextTable:
             interval(report.end, 1),
             interval(report.end_gain, 1, sign=True),
             interval(report.area_gain, 1, sign=True),
-            *(_time(report, share, "rollouts") for share in SHARES),
+            *(time_text(report, share, "rollouts") for share in SHARES),
             *(interval(report.best.get(moment)) for moment in MOMENTS),
         ]
         for report in reports
@@ -199,7 +199,8 @@ def learning_table(title: str, reports: Sequence[ArmReport]) -> TextTable:
     return TextTable(title, heads, rows, notes)
 
 
-def _time(report: ArmReport, share: float, cost: str) -> str:
+def time_text(report: ArmReport, share: float, cost: str) -> str:
+    """Writes how soon an arm reached a share; with '≥' where some seeds never did."""
     found = report.times.get((share, cost))
     if found is None:
         return interval(None)
@@ -214,7 +215,7 @@ def cost_table(title: str, reports: Sequence[ArmReport]) -> TextTable:
     rows = [
         [
             report.arm,
-            *(_time(report, 1.0, cost) for cost in COSTS),
+            *(time_text(report, 1.0, cost) for cost in COSTS),
             number(report.means["tokens"], 0),
             number(report.means["seconds"], 1),
             number(report.means["selector_ms"], 2),

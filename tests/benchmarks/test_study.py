@@ -8,7 +8,14 @@ import pytest
 
 from benchmarks.study import figures
 from benchmarks.study.protocol import PROTOCOL, read_protocol
-from benchmarks.study.report import README, Found, ReportCommand, put_block, report
+from benchmarks.study.report import (
+    FRONT_PAGE,
+    README,
+    Found,
+    ReportCommand,
+    put_block,
+    report,
+)
 from benchmarks.study.study import RESULTS, RunCommand, run
 from bots_jax.compare.arms import build_arm, check_specs
 from bots_jax.compare.command import plain_settings
@@ -44,10 +51,12 @@ def test_results_were_made_with_the_numbers_of_the_protocol():
 
 def test_page_says_what_the_results_say(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "draw_all", lambda *_: None)
-    page = tmp_path / "README.md"
+    page, front = tmp_path / "README.md", tmp_path / "front.md"
     page.write_text(README.read_text())
-    blocks = report(ReportCommand(readme=page))
+    front.write_text(FRONT_PAGE.read_text())
+    blocks = report(ReportCommand(readme=page, front=front))
     assert page.read_text() == README.read_text()
+    assert front.read_text() == FRONT_PAGE.read_text()
     assert (tmp_path / "summary.json").read_text() == (
         README.parent / "summary.json"
     ).read_text()
