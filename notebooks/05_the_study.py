@@ -13,16 +13,16 @@
 # %% [markdown]
 # # The study: does choosing tasks make a model learn sooner?
 #
-# Three kinds of tasks, one small transformer each, eleven ways to choose, paired seeds:
-# hundreds of trainings, whose results lie in this repository as JSON. Nothing is trained
-# here; the numbers are read, and looked at. To train yourself:
+# Three kinds of tasks, one small transformer each, eleven ways to choose, paired
+# seeds: hundreds of trainings, whose results lie in this repository as JSON. Nothing
+# is trained here; the numbers are read, and looked at. To train yourself:
 #
 #     bots-jax compare --arms uniform bots adaptive --seeds 8 --output runs/mine
 #
-# All arms of a setting start from the same warmed-up model, choose from the same 4,096
-# tasks and get the same 25,600 rollouts. The score is the mean chance to solve 1,024
-# tasks that are never trained on, computed, not sampled: the chance that the model
-# gives to the right answer.
+# All arms of a setting start from the same warmed-up model, choose from the same
+# 4,096 tasks and get the same 25,600 rollouts. The score is the mean chance to solve
+# 1,024 tasks that are never trained on, computed, not sampled: the chance that the
+# model gives to the right answer.
 
 # %%
 import collections
@@ -96,12 +96,12 @@ axes[0, 2].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# **No target is right.** Early on, in arithmetic and strings, tasks that are solved once
-# in ten or twenty tries teach most: a procedure that the model has but seldom uses. Later
-# the peak lies at one half or above, and in arithmetic hard tasks have stopped to teach.
-# (Adam's momentum moves the model even where nothing is learnt, so read every point by
-# those at 0 and 1.) The lower row says why choosing becomes harder as training goes on:
-# chances move to 0 and 1, and little is left in between.
+# **No target is right.** Early on, in arithmetic and strings, tasks that are solved
+# once in ten or twenty tries teach most: a procedure that the model has but seldom
+# uses. Later the peak lies at one half or above, and in arithmetic hard tasks have
+# stopped to teach. (Adam's momentum moves the model even where nothing is learnt, so
+# read every point by those at 0 and 1.) The lower row says why choosing becomes
+# harder as training goes on: chances move to 0 and 1, and little is left in between.
 
 
 # %%
@@ -128,12 +128,12 @@ for column, (setting, arms) in enumerate(runs.items()):
 plt.show()
 
 # %% [markdown]
-# Above: published BOTS and our default, `adaptive`, with the same two references. Below:
-# two oracles that are told the true chances. `oracle` takes the sixteen tasks nearest to
-# one half; `oracle_proportional` draws in proportion to p(1-p). They know the same and
-# value the same, and only one of them is worth having: the greedy one comes back to the
-# same tasks. What lies between `adaptive` and the lower red curve is what better
-# knowledge of single tasks could still buy.
+# Above: published BOTS and our default, `adaptive`, with the same two references.
+# Below: two oracles that are told the true chances. `oracle` takes the sixteen tasks
+# nearest to one half; `oracle_proportional` draws in proportion to p(1-p). They know
+# the same and value the same, and only one of them is worth having: the greedy one
+# comes back to the same tasks. What lies between `adaptive` and the lower red curve
+# is what better knowledge of single tasks could still buy.
 
 # %%
 for setting, found in reports.items():
@@ -169,10 +169,10 @@ for handle in marks.legend_handles:
 plt.show()
 
 # %% [markdown]
-# The greedy oracle has the highest ratio of all, `bots_dots` a higher one than uniform
-# choice in two settings, and neither learns for it: their points are small, they see few
-# tasks. A ratio that is raised by spreading, as the other oracle does, is another matter.
-# So report coverage beside it, and the held-out curve before both.
+# The greedy oracle has the highest ratio of all, `bots_dots` a higher one than
+# uniform choice in two settings, and neither learns for it: their points are small,
+# they see few tasks. A ratio that is raised by spreading, as the other oracle does,
+# is another matter. So report coverage beside it, and the held-out curve before both.
 
 # %%
 for found in reports.values():
@@ -183,5 +183,5 @@ for found in reports.values():
     assert greedy.means["coverage"] < spread.means["coverage"]
 
 # %% [markdown]
-# What holds, what does not, and what would change our mind stands in
-# [the report](../benchmarks/study/README.md), with every table.
+# What holds, what does not, and what would change our mind stands in [the
+# report](../benchmarks/study/README.md), with every table.
