@@ -73,7 +73,7 @@ EXACT = (*GENERATE, "--reward", "exact")
         (("--log", "x", "--reward", "exact"), "--reward has no meaning with --log"),
         (("--log", "x", "--group-size", "8"), "--group-size has no meaning with --log"),
         ((*EXACT, "--step", "1"), "--step belongs to --run"),
-        (("--log", "no.jsonl"), "No such file or directory"),
+        (("--log", "no.jsonl"), "there is no file no.jsonl to read"),
         (("--run", "no", "--reward", "pool"), "no run at no: no/config.json is not"),
         (
             (*GENERATE, "--reward", "exact", "--time-limit", "0"),
