@@ -113,6 +113,7 @@ def copy(finished, tmp_path) -> pathlib.Path:
     return directory
 
 
+@pytest.mark.nightly
 def test_two_workers_find_what_one_does(finished, copy):
     words = [*WORDS, "--arms", "uniform", "--seeds", "2", "--output", str(copy)]
     process = start(*words, "--workers", "2")

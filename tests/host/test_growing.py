@@ -17,6 +17,7 @@ from tests.host.common import (
     rewards_of,
     work,
 )
+from tests.nights import nightly_but
 
 kinds = pytest.mark.parametrize("kind", ["dense", "lazy"])
 TRACED = "/jax/core/compile/jaxpr_trace_duration"
@@ -55,7 +56,7 @@ def step_of(sampler: bots_jax.TaskSampler) -> None:
     sampler.advance()
 
 
-@kinds
+@pytest.mark.parametrize("kind", nightly_but(["dense", "lazy"], "lazy"))
 def test_adding_within_the_capacity_compiles_nothing_more(kind, traces):
     sampler = rich_sampler(kind)
     sampler.add_tasks(["a"], references=new_references(1))

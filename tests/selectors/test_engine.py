@@ -93,6 +93,7 @@ def history(engine: str, selection: str):
     return np.array(batches), selector.posterior(state), infos
 
 
+@pytest.mark.nightly
 def test_lazy_and_dense_choose_the_same_batches():
     """Given the same random points; float32 rounding may tip a point, seldom."""
     for selection in ("race", "sweep"):
