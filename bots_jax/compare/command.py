@@ -23,8 +23,8 @@ from bots_jax.compare.report import (
     learning_table,
 )
 from bots_jax.compare.settings import CompareSettings, check_settings
-from bots_jax.compare.shared import prepare_shared, stand_in_pool
-from bots_jax.compare.workers import SHARED, run_cells
+from bots_jax.compare.shared import check_same_start, stand_in_pool
+from bots_jax.compare.workers import prepare_starts, run_cells
 from bots_jax.directory_lock import DirectoryLock
 from bots_jax.evaluation.store import (
     Cell,
@@ -54,7 +54,8 @@ class CompareCommand:
     """Train with several selectors side by side, and tell who learns soonest.
 
     All arms start from one warm-up, choose from one pool, are given the same references
-    and the same number of rollouts, and share their seeds. Each result is a file of its
+    and the same number of rollouts, and share their seeds; with several starts, that
+    holds seed by seed. Each result is a file of its
     own in the output directory, so that a comparison that was stopped goes on where it
     was, and arms and seeds can be added later.
     """
@@ -118,6 +119,9 @@ def run_missing(command: CompareCommand, store: ResultStore) -> int:
 
     Returns:
       How many were missing.
+
+    Raises:
+      ValueError: if the starts are not those of results that are there.
     """
     cells = _cells(command)
     missing = [cell for cell in cells if store.read(cell) is None]
@@ -126,11 +130,19 @@ def run_missing(command: CompareCommand, store: ResultStore) -> int:
     if not missing:
         return 0
     keep_freed_memory()
-    prepare_shared(command.settings, store.directory / SHARED, quiet=command.quiet)
-    workers = min(_workers(command), len(missing))
-    done = len(cells) - len(missing)
+    settings, workers = command.settings, _workers(command)
+    starts = sorted({settings.start_of(cell.seed) for cell in missing})
+    alone = command.quiet or len(starts) == 1
+    with Phase("starts", len(starts), 0, alone, line_every=0) as phase:
+        told = phase.tell, command.quiet or not alone
+        prints = prepare_starts(store, settings, starts, workers, *told)
+    for cell in cells:
+        record, start = store.read(cell), settings.start_of(cell.seed)
+        if record is not None and start in prints:
+            check_same_start(store.path(cell), record.get("start"), prints[start])
+    workers, done = min(workers, len(missing)), len(cells) - len(missing)
     with Phase("compare", len(cells), done, command.quiet, line_every=0) as phase:
-        run_cells(store, command.settings, missing, workers, phase.tell)
+        run_cells(store, settings, missing, workers, phase.tell)
     return len(missing)
 
 
@@ -150,10 +162,7 @@ def report(
     Raises:
       ValueError: if one is not there.
     """
-    runs = {
-        arm: [_read(store, _cell(command, arm, seed)) for seed in range(command.seeds)]
-        for arm in command.arms
-    }
+    runs = read_runs(command, store)
     reports = compare_runs(runs)
     tables = tables_of(command, reports)
     texts = "\n\n".join(markdown(table) for table in tables)
@@ -353,8 +362,27 @@ def read_options(directory: pathlib.Path) -> CompareCommand:
         raise ValueError(f"{path} cannot be read as options: {error}.") from None
 
 
-def _read(store: ResultStore, cell: Cell) -> Run:
-    record = store.read(cell)
-    if record is None:
-        raise ValueError(f"{store.path(cell)} is not there: the result is missing.")
-    return Run(record["curves"], record["summary"])
+def read_runs(command: CompareCommand, store: ResultStore) -> dict[str, list[Run]]:
+    """Reads the results of a comparison, and sees that pairs are pairs.
+
+    Args:
+      command: its arms and seeds say which results.
+      store: where they are.
+
+    Returns:
+      arm -> one run per seed.
+
+    Raises:
+      ValueError: if one is not there, or arms began differently with the same seed.
+    """
+    runs: dict[str, list[Run]] = {arm: [] for arm in command.arms}
+    began: dict[int, str | None] = {}
+    for cell in _cells(command):
+        record, path = store.read(cell), store.path(cell)
+        if record is None:
+            raise ValueError(f"{path} is not there: the result is missing.")
+        start = command.settings.start_of(cell.seed)
+        theirs = began.setdefault(start, record.get("start"))
+        check_same_start(path, record.get("start"), theirs)
+        runs[cell.arm].append(Run(record["curves"], record["summary"]))
+    return runs

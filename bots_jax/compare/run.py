@@ -7,11 +7,13 @@ random numbers of a step's rollouts are the same, row by row.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 import bots_jax
 from bots_jax import metrics
@@ -77,6 +79,7 @@ class Runner(NamedTuple):
       shared: the common start.
       arm: the selector and how it is used.
       step: its jitted step.
+      believe: (state, evidence) -> alpha and beta after that evidence; jitted.
       trainer: what the trainer's functions want; its own selector is not used.
       seed: of the run.
     """
@@ -84,6 +87,7 @@ class Runner(NamedTuple):
     shared: Shared
     arm: Arm
     step: Step
+    believe: Callable[[State, Evidence], tuple[Array, Array]]
     trainer: Trainer
     seed: int
 
@@ -165,7 +169,10 @@ def start_run(shared: Shared, spec: ArmSpec, seed: int) -> tuple[Runner, Running
         spent=Spent(),
         visits=np.zeros(shared.pool.num_tasks, np.int32),
     )
-    return Runner(shared, arm, step, trainer, seed), now
+    believe = jax.jit(
+        lambda state, evidence: selector.posterior(selector.update(state, evidence)[0])
+    )
+    return Runner(shared, arm, step, believe, trainer, seed), now
 
 
 def _copied(now: Running) -> Running:
@@ -316,8 +323,7 @@ def _judge(runner: Runner, now: Running, judges: bool) -> dict[str, float | None
     some = type(tokens)(*(column[rows] for column in tokens))
     truth = jnp.asarray(success_probs(policy, some))
     # The last step's evidence is not in the state yet; believe as after it.
-    state, _ = runner.arm.selector.update(now.state, now.evidence)
-    alpha, beta = runner.arm.selector.posterior(state)
+    alpha, beta = runner.believe(now.state, now.evidence)
     believed = (alpha / (alpha + beta))[rows]
     found = {
         "auc": metrics.auc(believed, truth),

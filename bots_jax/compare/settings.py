@@ -14,13 +14,20 @@ from bots_jax.grpo.config import (
 )
 from bots_jax.grpo.config_checks import check_config
 
+MAX_STARTS = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class CompareSettings:
     """What decides a result, besides its arm and its seed."""
 
     task_seed: int = 0
-    """Of the tasks, the warm-up and the references, which all arms and seeds share."""
+    """Of the tasks, the warm-up and the references, which all arms share."""
+    starts: int = 1
+    """Starts, each with tasks, a warm-up and references of its own, of the task seeds
+    from `task_seed` on: seed s begins at start s modulo this. With one start, intervals
+    tell about luck in training only; with as many as seeds, about other tasks and
+    warm-ups too."""
     num_tasks: int = 4096
     """Tasks in the pool (N)."""
     families: tuple[str, ...] = DEFAULT_FAMILIES
@@ -53,6 +60,24 @@ class CompareSettings:
             evaluation=EvaluationConfig(num_tasks=self.held_out_tasks),
         )
 
+    def start_of(self, seed: int) -> int:
+        """Tells at which start a seed begins.
+
+        Example:
+          >>> CompareSettings(starts=3).start_of(4)
+          1
+        """
+        return seed % self.starts
+
+    def at_start(self, start: int) -> "CompareSettings":
+        """Returns the settings of one start alone.
+
+        Example:
+          >>> CompareSettings(task_seed=5, starts=3).at_start(1).task_seed
+          6
+        """
+        return dataclasses.replace(self, task_seed=self.task_seed + start, starts=1)
+
     @property
     def rollouts_per_step(self) -> int:
         """Rollouts of a full step, B times G."""
@@ -71,6 +96,7 @@ def check_settings(settings: CompareSettings) -> None:
       ValueError: evaluate_every must be an integer in [1, 2147483646], got 0.
     """
     checks.check_count("task_seed", settings.task_seed, minimum=0)
+    checks.check_count("starts", settings.starts, maximum=MAX_STARTS)
     checks.check_count("held_out_tasks", settings.held_out_tasks)
     checks.check_count("evaluate_every", settings.evaluate_every)
     checks.check_count("belief_tasks", settings.belief_tasks, 2, settings.num_tasks)

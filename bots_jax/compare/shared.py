@@ -1,8 +1,10 @@
-"""What all arms and seeds of a comparison share: tasks, warm-up, references."""
+"""What all arms share from one start: tasks, warm-up, references."""
 
+import hashlib
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,12 +21,13 @@ class Shared(NamedTuple):
     """The common start.
 
     Attributes:
-      settings: of the comparison.
+      settings: of the comparison, at this start.
       data: pool, held-out tasks, demonstrations.
       policy: after the warm-up.
       references: float32 [N, 2], measured pass rates of a weak and a strong model.
       pool: what selectors may be built from.
       belief_ids: int64 [M], tasks on which posteriors are judged.
+      fingerprint: of the policy and the references, to the bit.
     """
 
     settings: CompareSettings
@@ -33,6 +36,7 @@ class Shared(NamedTuple):
     references: np.ndarray
     pool: Pool
     belief_ids: np.ndarray
+    fingerprint: str
 
 
 def stand_in_pool(settings: CompareSettings) -> Pool:
@@ -61,7 +65,7 @@ def prepare_shared(
     log-odds of failure of the warmed-up policy, with noise, as ranks in [0, 1].
 
     Args:
-      settings: of the comparison.
+      settings: of the comparison, at one start.
       directory: where warm-up and references are kept.
       quiet: True for no progress.
 
@@ -91,4 +95,51 @@ def prepare_shared(
         difficulty_labels=jnp.asarray(labels, jnp.float32),
     )
     belief_ids = np.sort(rng.choice(len(tasks), settings.belief_tasks, replace=False))
-    return Shared(settings, data, policy, references, pool, belief_ids)
+    return Shared(
+        settings=settings,
+        data=data,
+        policy=policy,
+        references=references,
+        pool=pool,
+        belief_ids=belief_ids,
+        fingerprint=fingerprint_of(policy.params, references),
+    )
+
+
+def fingerprint_of(*trees: Any) -> str:
+    """Hashes every bit of some arrays, and their shapes and dtypes.
+
+    A warm-up on another machine, with other software or another number of threads adds
+    in another order, and ends elsewhere: the same settings are not the same start.
+
+    Example:
+      >>> fingerprint_of(np.float32([1, 2])), fingerprint_of(np.float32([1, 3]))
+      ('ad838d43ffae', '6f4b6797dc6a')
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(trees):
+        array = np.asarray(leaf)
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def check_same_start(path: pathlib.Path, theirs: str | None, mine: str | None) -> None:
+    """Refuses a result that began elsewhere than those it is to be paired with.
+
+    Raises:
+      ValueError: naming the result and what can be done.
+
+    Example:
+      >>> check_same_start(pathlib.Path("runs/a/results/x.json"), "c4c2", "9c4a")
+      Traceback (most recent call last):
+      ValueError: runs/a/results/x.json began at start c4c2, the others of its seed at
+        9c4a: the same warm-up rounds differently on another machine. Remove it, bring
+        the folder `shared` that it was made from, or use another output directory.
+    """
+    if theirs != mine:
+        raise ValueError(
+            f"{path} began at start {theirs}, the others of its seed at {mine}: the "
+            "same warm-up rounds differently on another machine. Remove it, bring the "
+            "folder `shared` that it was made from, or use another output directory."
+        )

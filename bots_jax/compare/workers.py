@@ -1,11 +1,13 @@
 """Runs what is missing of a comparison, in this process or in several."""
 
 import concurrent.futures
+import contextlib
+import functools
 import multiprocessing
 import os
 import pathlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bots_jax.compare.arms import parse_arm
@@ -17,10 +19,61 @@ from bots_jax.grpo.devices import keep_freed_memory
 from bots_jax.progress import TellFn
 
 SHARED = "shared"
-"""Folder of what all arms share."""
+"""Folder of what arms share, one folder in it per start."""
 
+_PROGRAMS = "programs"
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-_shared: Shared | None = None
+
+
+def start_directory(store: ResultStore, start: int) -> pathlib.Path:
+    """Tells where what arms share from one start is kept."""
+    return store.directory / SHARED / str(start)
+
+
+def prepare_starts(
+    store: ResultStore,
+    settings: CompareSettings,
+    starts: Sequence[int],
+    workers: int,
+    tell: TellFn,
+    quiet: bool = False,
+) -> dict[int, str]:
+    """Makes or reads the starts of a comparison.
+
+    One start alone is made by this process and all cores, several are made side by
+    side.
+
+    Args:
+      store: they are kept in its directory.
+      settings: what decides them.
+      starts: which.
+      workers: processes, as for `run_cells`.
+      tell: called after every start.
+      quiet: True for no progress within one start.
+
+    Returns:
+      start -> its fingerprint.
+
+    Raises:
+      ChildProcessError: if a worker dies.
+    """
+    prints: dict[int, str] = {}
+    if workers == 1 or len(starts) == 1:
+        for start in starts:
+            directory = start_directory(store, start)
+            shared = prepare_shared(settings.at_start(start), directory, quiet)
+            prints[start] = shared.fingerprint
+            tell(f"start {start}", 1)
+        return prints
+    with _workers(store, min(workers, len(starts))) as pool:
+        futures = {
+            pool.submit(_prepare_in_worker, store, settings, start): start
+            for start in starts
+        }
+        for future in _as_completed(futures):
+            prints[futures[future]] = future.result()
+            tell(f"start {futures[future]}", 1)
+    return prints
 
 
 def run_cells(
@@ -33,7 +86,7 @@ def run_cells(
     """Runs results and writes each when it is there.
 
     Args:
-      store: where they go; what is shared must have been prepared in its directory.
+      store: where they go; their starts must have been prepared.
       settings: what decides them.
       cells: which, in the order in which they are wanted.
       workers: processes, each on a core of its own; 1 for this process and all cores.
@@ -43,32 +96,62 @@ def run_cells(
       ChildProcessError: if a worker dies.
     """
     if workers == 1:
-        shared = prepare_shared(settings, store.directory / SHARED, quiet=True)
+        read = functools.lru_cache(maxsize=1)(_read_start)
         for cell in cells:
             tell(f"{cell.arm}, seed {cell.seed}", 0)
+            shared = read(store.directory, settings, settings.start_of(cell.seed))
             tell(_run_and_write(store, shared, cell), 1)
         return
+    with _workers(store, workers) as pool:
+        futures = [pool.submit(_run_in_worker, store, settings, c) for c in cells]
+        for future in _as_completed(futures):
+            tell(future.result(), 1)
+
+
+def _read_start(
+    directory: pathlib.Path, settings: CompareSettings, start: int
+) -> Shared:
+    folder = directory / SHARED / str(start)
+    return prepare_shared(settings.at_start(start), folder, quiet=True)
+
+
+_start_of_worker = functools.lru_cache(maxsize=1)(_read_start)
+"""The start that a worker has read last: its cells come start by start."""
+
+
+@contextlib.contextmanager
+def _workers(
+    store: ResultStore, count: int
+) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """Some processes, each on a core of its own, that end with this one."""
     context = multiprocessing.get_context("spawn")
     cores = context.Queue()
-    for core in sorted(os.sched_getaffinity(0)) * workers:
+    for core in sorted(os.sched_getaffinity(0)) * count:
         cores.put(core)
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} {_ONE_THREAD}".strip()
+    programs = store.directory / SHARED / _PROGRAMS
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, context, _begin, (store.directory, settings, cores)
+        count, context, _begin, (cores, programs)
     )
     try:
-        futures = [pool.submit(_run_in_worker, store, cell) for cell in cells]
-        for future in concurrent.futures.as_completed(futures):
-            tell(future.result(), 1)
-    except concurrent.futures.process.BrokenProcessPool:
-        raise ChildProcessError(
-            "a worker died, for want of memory perhaps; results that were written are "
-            "kept, and --resume goes on (with fewer --workers)."
-        ) from None
+        yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         os.environ["XLA_FLAGS"] = flags
+
+
+def _as_completed(
+    futures: Iterable[concurrent.futures.Future],
+) -> Iterator[concurrent.futures.Future]:
+    """Waits for results in the order in which they come."""
+    for future in concurrent.futures.as_completed(futures):
+        if isinstance(future.exception(), concurrent.futures.BrokenExecutor):
+            raise ChildProcessError(
+                "a worker died, for want of memory perhaps; results that were written "
+                "are kept, and --resume goes on (with fewer --workers)."
+            )
+        yield future
 
 
 def _run_and_write(store: ResultStore, shared: Shared, cell: Cell) -> str:
@@ -77,7 +160,8 @@ def _run_and_write(store: ResultStore, shared: Shared, cell: Cell) -> str:
 
     curve = run_arm(shared, parse_arm(cell.arm), cell.seed)
     summary = summarise(curve)
-    store.write(cell, {"summary": summary, "curves": rounded(curve)})
+    record = {"start": shared.fingerprint, "summary": summary, "curves": rounded(curve)}
+    store.write(cell, record)
     ratio = summary["effective_task_ratio"] or 0.0
     return (
         f"{cell.arm}, seed {cell.seed}: success {summary['end']:.3f}, "
@@ -96,15 +180,22 @@ def rounded(curve: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {name: [short(x) for x in values] for name, values in curve.items()}
 
 
-def _begin(directory: pathlib.Path, settings: CompareSettings, cores: Any) -> None:
-    """Starts a worker: one core, one thread, and an end together with its parent."""
-    global _shared
+def _begin(cores: Any, programs: pathlib.Path) -> None:
+    """Starts a worker: one core, one thread, and an end together with its parent.
+
+    Every run compiles the selector anew; what a core has compiled once, it finds again.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    os.sched_setaffinity(0, {cores.get()})
+    core = cores.get()
+    os.sched_setaffinity(0, {core})
     keep_freed_memory()
-    _shared = prepare_shared(settings, directory / SHARED, quiet=True)
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(programs / str(core)))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _end_with(parent: Any) -> None:
@@ -112,6 +203,12 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _run_in_worker(store: ResultStore, cell: Cell) -> str:
-    assert _shared is not None
-    return _run_and_write(store, _shared, cell)
+def _prepare_in_worker(
+    store: ResultStore, settings: CompareSettings, start: int
+) -> str:
+    return _start_of_worker(store.directory, settings, start).fingerprint
+
+
+def _run_in_worker(store: ResultStore, settings: CompareSettings, cell: Cell) -> str:
+    shared = _start_of_worker(store.directory, settings, settings.start_of(cell.seed))
+    return _run_and_write(store, shared, cell)

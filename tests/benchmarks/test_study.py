@@ -74,6 +74,8 @@ def test_page_says_what_the_results_say(tmp_path, monkeypatch):
             {"parts": [{"name": "x", "setting": "y", "arms": ["bots"], "seeds": 2}]},
             "setting of part 'x' must be one of",
         ),
+        ({"gains": ["poems"]}, "gains must be among"),
+        ({"trial_task_seed": 8}, "must not compare on the start of the trials"),
     ],
 )
 def test_a_wrong_protocol_is_refused(tmp_path, change, said):
@@ -89,9 +91,11 @@ def test_an_unknown_part_is_refused(tmp_path):
 
 
 def tiny_protocol(folder: Path) -> Path:
-    settings = dataclasses.replace(SETTINGS, belief_tasks=32)
+    settings = dataclasses.replace(SETTINGS, belief_tasks=32, task_seed=1, starts=2)
     values = {
         "admission_gain": -100.0,
+        "gains": ["small"],
+        "trial_task_seed": 0,
         "settings": {"small": to_dict(settings)},
         "parts": [
             {

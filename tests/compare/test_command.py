@@ -13,7 +13,6 @@ import pytest
 from bots_jax import cli
 from bots_jax.cli import main
 from bots_jax.compare import command, workers
-from bots_jax.compare import shared as common
 from bots_jax.compare.measures import summarise
 from bots_jax.directory_lock import DirectoryLock
 from bots_jax.evaluation.intervals import paired_interval
@@ -63,7 +62,7 @@ def test_what_a_comparison_leaves_behind(finished):
     names = {f"results/300-{arm}-{seed}.json" for arm in ARMS for seed in range(2)}
     names |= {f"figures/{name}.png" for name in ("learning", "picked", "times")}
     assert made == names | {"options.json", "table.md", "results.json"}
-    assert "shared/references/strong.npz" in files
+    assert "shared/0/references/strong.npz" in files
     assert str(directory) in printed and "4/4" in printed
     for arm in ARMS:
         told = re.findall(rf"{arm}, seed \d: success 0\.\d{{3}}, effective", printed)
@@ -169,6 +168,7 @@ def test_a_result_that_is_missing_is_named(copy):
     [
         (["--grpo.num-steps", "7"], "grpo.num_steps = 6, this comparison has 7"),
         (["--task-seed", "1"], "task_seed = 0, this comparison has 1"),
+        (["--starts", "2"], "starts = 1, this comparison has 2"),
         (["--label-sd", "1"], "label_sd = 0.5, this comparison has 1.0"),
         (["--families", "gcd"], f"families = {list(SETTINGS.families)}, this compar"),
     ],
@@ -237,6 +237,8 @@ BAD: list[tuple[list[str], str]] = [
     (["--evaluate-every", "0"], "evaluate_every must be an integer in [1, "),
     (["--held-out-tasks", "0"], "held_out_tasks must be an integer in [1, "),
     (["--task-seed=-1"], "task_seed must be an integer in [0, "),
+    (["--starts", "0"], "starts must be an integer in [1, 1024], got 0."),
+    (["--starts", "1025"], "starts must be an integer in [1, 1024], got 1025."),
     (["--label-sd", "nan"], "label_sd must be in [0, 100], got nan."),
     (["--grpo.learning-rate=-1"], "grpo.learning_rate must be in [0, 1], got -1."),
     (["--warmup.num-tasks=-1"], "warmup.num_tasks must be an integer in [0, "),
@@ -250,6 +252,50 @@ def test_bad_input_is_refused_before_all_work(words, sentence, tmp_path, capsys)
     target = tmp_path / "run"
     said = refused(capsys, *options(), *words, "--output", str(target))
     assert said.startswith(sentence) and not target.exists()
+
+
+def began_elsewhere(path: pathlib.Path) -> str:
+    """Makes a result one of another machine's start."""
+    record = json.loads(path.read_text())
+    mine, record["start"] = record["start"], "0123456789ab"
+    write_json(path, record)
+    return (
+        f"{path} began at start 0123456789ab, the others of its seed at {mine}: the "
+        "same warm-up rounds differently on another machine. Remove it, bring the "
+        "folder `shared` that it was made from, or use another output directory."
+    )
+
+
+def test_results_of_another_start_are_not_gone_on_with(copy, monkeypatch, capsys):
+    """Another machine's warm-up ends elsewhere: its results are no pairs of ours."""
+    sentence = began_elsewhere(copy / "results" / "300-uniform-0.json")
+    (copy / "results" / "300-bots-1.json").unlink()
+    ran = counted(monkeypatch)
+    assert refused(capsys, "--resume", str(copy), "--workers", "1") == sentence
+    assert ran == []
+
+
+def test_results_of_another_start_are_not_compared(copy, capsys):
+    sentence = began_elsewhere(copy / "results" / "300-bots-1.json")
+    assert refused(capsys, "--resume", str(copy)) == sentence
+
+
+def test_every_seed_may_have_a_start_of_its_own(copy, tmp_path):
+    """The first is that of the comparison with one start, the other is another."""
+    target = tmp_path / "run"
+    words = ["--arms", "uniform", "--seeds", "2", "--starts", "2", "--workers", "1"]
+    shutil.copytree(copy / "shared" / "0", target / "shared" / "0")
+    (target / "options.json").write_text(
+        (copy / "options.json").read_text().replace('"starts": 1', '"starts": 2')
+    )
+    printed = quietly("compare", *options(), *words, "--output", str(target))
+    assert "starts: 2/2" in printed
+    mine, theirs = results(target), results(copy)
+    first, second = (mine[f"300-uniform-{seed}"] for seed in range(2))
+    assert first["start"] == theirs["300-uniform-0"]["start"] != second["start"]
+    assert first["curves"] == theirs["300-uniform-0"]["curves"]
+    table = (target / "shared" / "1" / "references.parquet").read_bytes()
+    assert table != (target / "shared" / "0" / "references.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("words", [["--seeds", "many"], ["--colour", "red"]])
@@ -302,8 +348,8 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def interrupted(*arguments: Any, **more: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "prepare_shared", interrupted)
-    assert common.prepare_shared is not interrupted
+    monkeypatch.setattr(command, "prepare_starts", interrupted)
+    assert workers.prepare_starts is not interrupted
     target = tmp_path / "run"
     assert main([*WORDS, "--output", str(target), "--quiet"]) == 130
     assert capsys.readouterr().err.endswith("interrupted; go on with --resume.\n")

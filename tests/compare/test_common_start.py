@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from bots_jax.compare.shared import prepare_shared
+from bots_jax.compare.shared import fingerprint_of, prepare_shared
 from bots_jax.grpo.config import TrainConfig
 from bots_jax.grpo.data import RunData, load_data
 from bots_jax.grpo.generate import Completions
@@ -131,6 +131,7 @@ def test_what_is_measured_at_the_start(shared):
     ids = shared.belief_ids
     assert len(ids) == 60 and (np.diff(ids) > 0).all()
     assert ids[0] >= 0 and ids[-1] < 300
+    assert shared.fingerprint == fingerprint_of(shared.policy.params, shared.references)
     pool, tasks = shared.pool, shared.data.train.pool
     assert (pool.num_tasks, pool.batch_size, pool.group_size) == (300, 8, 4)
     cells = list(zip(tasks.family.tolist(), tasks.level.tolist(), strict=True))
@@ -138,6 +139,15 @@ def test_what_is_measured_at_the_start(shared):
     assert pool.num_groups == len(set(cells)) == len(set(groups)) == 16
     assert len(set(zip(cells, groups, strict=True))) == 16
     assert set(groups) == set(range(16))
+
+
+def test_a_fingerprint_is_of_every_bit():
+    """A last digit, another place, another shape and another type are all seen."""
+    array = np.array([1, 2], np.float32)
+    others = [np.nextafter(array, np.float32(3)), array[::-1], array[None], [1.0, 2.0]]
+    prints = {fingerprint_of(other, 0) for other in (array, *others)}
+    assert len(prints) == 5
+    assert fingerprint_of(array, 0) == fingerprint_of(array.copy(), 0)
 
 
 def test_labels_without_noise_rank_the_tasks(shared, shared_directory):
