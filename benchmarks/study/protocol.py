@@ -39,11 +39,21 @@ class Protocol:
         average over its seeds, for a setting to be admitted.
       settings: name -> all that decides a result besides its arm and seed.
       parts: what is run, in this order.
+      gains: settings in which it is measured what tasks of each difficulty teach.
+      trial_task_seed: of the start on which that is measured; all that was tried out
+        before the arms were compared was tried on this start, and on no other.
     """
 
     admission_gain: float
     settings: dict[str, CompareSettings]
     parts: tuple[Part, ...]
+    gains: tuple[str, ...]
+    trial_task_seed: int
+
+    def trial_settings(self, name: str) -> CompareSettings:
+        """The settings of the start on which things were tried out."""
+        told = {"task_seed": self.trial_task_seed, "starts": 1}
+        return dataclasses.replace(self.settings[name], **told)
 
 
 def read_protocol(path: Path = PROTOCOL) -> Protocol:
@@ -68,11 +78,27 @@ def read_protocol(path: Path = PROTOCOL) -> Protocol:
             Part(part["name"], part["setting"], tuple(part["arms"]), part["seeds"])
             for part in values["parts"]
         )
-        protocol = Protocol(float(values["admission_gain"]), settings, parts)
+        protocol = Protocol(
+            float(values["admission_gain"]),
+            settings,
+            parts,
+            tuple(values["gains"]),
+            int(values["trial_task_seed"]),
+        )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a protocol: {error!r}.") from None
     for setting in settings.values():
         check_settings(setting)
+    for name, setting in settings.items():
+        mine = range(setting.task_seed, setting.task_seed + setting.starts)
+        if protocol.trial_task_seed in mine:
+            raise ValueError(
+                f"setting {name!r} must not compare on the start of the trials, of "
+                f"trial_task_seed = {protocol.trial_task_seed}."
+            )
+    for name in protocol.gains:
+        if name not in settings:
+            raise ValueError(f"gains must be among {sorted(settings)}, got {name!r}.")
     for part in protocol.parts:
         check_specs(part.arms)
         if part.setting not in settings:

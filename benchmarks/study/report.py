@@ -9,6 +9,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from bots_jax.compare.command import plain_settings
 from bots_jax.compare.report import (
@@ -22,6 +25,7 @@ from bots_jax.compare.report import (
     time_text,
 )
 from bots_jax.compare.settings import CompareSettings
+from bots_jax.compare.shared import check_same_start
 from bots_jax.evaluation.intervals import MIN_PAIRS, mean_interval, paired_interval
 from bots_jax.evaluation.store import Cell, ResultStore, write_json, write_text
 from bots_jax.evaluation.tables import TextTable, interval, markdown
@@ -70,13 +74,9 @@ class Found:
         """Reads them."""
         self.part = part
         self.settings: CompareSettings = protocol.settings[part.setting]
-        store = ResultStore(results / part.setting, plain_settings(self.settings))
-        read = lambda arm, seed: store.read(  # noqa: E731
-            Cell(self.settings.num_tasks, arm, seed)
-        )
-        found = [[read(arm, seed) for arm in part.arms] for seed in range(part.seeds)]
-        whole = [[r for r in records if r is not None] for records in found]
-        whole = [records for records in whole if len(records) == len(part.arms)]
+        self._store = ResultStore(results / part.setting, plain_settings(self.settings))
+        found = [self._read(seed) for seed in range(part.seeds)]
+        whole = [records for records in found if len(records) == len(part.arms)]
         self.seeds = len(whole)
         self.runs: dict[str, list[Run]] = {
             arm: [Run(records[i]["curves"], records[i]["summary"]) for records in whole]
@@ -85,6 +85,18 @@ class Found:
         self.reports: list[ArmReport] = []
         if self.seeds >= 2:
             self.reports = compare_runs(self.runs)
+
+    def _read(self, seed: int) -> list[dict[str, Any]]:
+        """Reads what is there of a seed; all arms must have begun alike."""
+        records = []
+        for arm in self.part.arms:
+            cell = Cell(self.settings.num_tasks, arm, seed)
+            record = self._store.read(cell)
+            if record is not None:
+                records.append(record)
+                start = record["start"], records[0]["start"]
+                check_same_start(self._store.path(cell), *start)
+        return records
 
 
 def report(command: ReportCommand) -> dict[str, str]:
@@ -229,7 +241,7 @@ def admission_table(protocol: Protocol, shown: Sequence[Found]) -> TextTable:
         gains = [100 * ((s["end"] or 0) - (s["start"] or 0)) for s in summaries]
         gain = mean_interval(gains, min_pairs=min(MIN_PAIRS, len(gains)))
         is_in = gain.mean >= protocol.admission_gain
-        start = 100 * (summaries[0]["start"] or 0)
+        start = 100 * np.mean([s["start"] or 0 for s in summaries])
         rows.append(
             [
                 found.part.setting,

@@ -12,11 +12,12 @@ from typing import Any
 
 from bots_jax.compare.command import CompareCommand, plain_settings, run_missing
 from bots_jax.compare.gains import BANDS, measure_gains
+from bots_jax.compare.settings import CompareSettings
 from bots_jax.compare.shared import prepare_shared
 from bots_jax.compare.workers import SHARED
 from bots_jax.directory_lock import DirectoryLock
 from bots_jax.evaluation.store import ResultStore, write_json
-from bots_jax.grpo.config import to_dict
+from bots_jax.grpo.config import from_dict, to_dict
 from bots_jax.grpo.devices import keep_freed_memory
 from bots_jax.progress import Phase
 
@@ -61,7 +62,8 @@ def run(command: RunCommand) -> None:
     wanted = [p for p in protocol.parts if p.name in (command.parts or known)]
     stamp = machine.machine_stamp(0)
     for name in dict.fromkeys(part.setting for part in wanted):
-        run_gains(protocol, name, command.output)
+        if name in protocol.gains:
+            run_gains(protocol, name, command.output)
     # Half of the seeds of every part first: there is something to see early.
     for share in (2, 1):
         for part in wanted:
@@ -97,16 +99,15 @@ def run_gains(protocol: Protocol, name: str, output: Path) -> Path:
       ValueError: if it was measured with other numbers.
     """
     path = output / name / "gains.json"
-    settings = protocol.settings[name]
-    numbers = json.loads(json.dumps(to_dict(settings)))
+    settings = protocol.trial_settings(name)
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text())
-        if found["settings"] != numbers:
+        if from_dict(CompareSettings, found["settings"]) != settings:
             raise ValueError(f"{path} was made with other numbers than the protocol's.")
         return path
     keep_freed_memory()
     stamp = machine.machine_stamp(0)
-    shared = prepare_shared(settings, output / name / SHARED)
+    shared = prepare_shared(settings, output / name / SHARED / "trial")
     length = settings.grpo.num_steps
     after, num_steps, repetitions = (min(5, length // 4), length // 2), (1, 8), 8
     total = len(after) * len(num_steps) * (len(BANDS) - 1)
@@ -121,7 +122,7 @@ def run_gains(protocol: Protocol, name: str, output: Path) -> Path:
     record = {
         "question": "What does training on tasks of each difficulty gain elsewhere?",
         "machine": stamp,
-        "settings": numbers,
+        "settings": to_dict(settings),
         "bands": BANDS,
         "gains": [gain._asdict() for gain in gains],
     }

@@ -10,7 +10,12 @@ weighted by w_i = f_i n_i:
     correlation = (S / (p (1 - p)) - A) / (C - A),      concentration = 1 / corr. - 1
 
 Without fading this is `host.groups.fit_beta`. A group that has shown little is drawn to
-what all tasks have shown, fitted in the same way as one group.
+what all tasks have shown, fitted in the same way as one group; or, where groups are
+parts of larger ones, to its parent, and that to all tasks.
+
+The concentration is what a mean cannot tell. Of tasks that are solved always or never,
+half and half, rollouts teach nothing, though their mean is 1/2; where each is solved
+half of the time they teach most. `expected_variance` of the Beta tells the two apart.
 
 Source: Kleinman, "Proportions with extraneous variance" (JASA 1973), for general
 weights w_i.
@@ -21,7 +26,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from bots_jax import checks
 from bots_jax.evidence.counts import Rows
@@ -42,6 +47,7 @@ class GroupPriorState(NamedTuple):
 
     Attributes:
       group_ids: int32 [N].
+      group_parents: int32 [H], which larger group each is part of.
       group_rows: float32 [H], sum of f_i over the rows seen.
       group_trials: float32 [H], sum of f_i n_i.
       group_successes: float32 [H], sum of f_i s_i.
@@ -51,6 +57,7 @@ class GroupPriorState(NamedTuple):
     """
 
     group_ids: IdPerTask
+    group_parents: Int32[Array, "groups_of_tasks"]  # noqa: F821
     group_rows: PerGroup
     group_trials: PerGroup
     group_successes: PerGroup
@@ -74,6 +81,8 @@ class GroupBelief(NamedTuple):
 class _Settings(NamedTuple):
     groups: np.ndarray
     num_groups: int
+    parents: np.ndarray
+    num_parents: int
     forgetting: Any
     prior_tasks: Any
 
@@ -82,6 +91,7 @@ def group_prior(
     groups: Any,
     num_groups: int | None = None,
     *,
+    parents: Any = None,
     forgetting: Any = 0.02,
     prior_tasks: Any = 4.0,
 ) -> Plugin:
@@ -90,10 +100,13 @@ def group_prior(
     Args:
       groups: integers [N], in [0, num_groups), on the host.
       num_groups: H; None for the largest id in `groups` and one more.
+      parents: integers [H], in [0, H), on the host: which larger group each
+        group is part of, such as the source of groups that are source and level. None
+        for all tasks.
       forgetting: share of what was shown that is lost in an update, in [0, 1]. Below
         about 1e-6 nothing new counts once a group has shown 2^24 trials.
-      prior_tasks: in [0, 1e6], how many tasks of the pool at large stand beside those
-        that a group has shown.
+      prior_tasks: in [0, 1e6], how many tasks of the parent, or of the pool at large,
+        stand beside those that a group has shown.
 
     Returns:
       A plug-in that wants no references: `init` lets go of any, unchecked, so that it
@@ -116,18 +129,26 @@ def group_prior(
     groups, num_groups = check_groups(groups, num_groups)
     checks.check_number("forgetting", forgetting, 0, 1)
     checks.check_number("prior_tasks", prior_tasks, 0, 1e6)
-    return _make(_Settings(groups, num_groups, forgetting, prior_tasks))
+    larger, num_parents = np.zeros((num_groups,), np.int32), 1
+    if parents is not None:
+        larger, _ = check_groups(parents, num_groups, num_groups, name="parents")
+        num_parents = int(larger.max()) + 1
+    return _make(
+        _Settings(groups, num_groups, larger, num_parents, forgetting, prior_tasks)
+    )
 
 
 def _make(settings: _Settings) -> Plugin:
     def init(references: Any) -> GroupPriorState:
         del references
         nothing = [jnp.zeros((settings.num_groups,), jnp.float32) for _ in range(6)]
-        return GroupPriorState(jnp.array(settings.groups), *nothing)
+        parents = jnp.array(settings.parents)
+        return GroupPriorState(jnp.array(settings.groups), parents, *nothing)
 
     def predict(state: GroupPriorState, cut: Cut, shard: Shard) -> Prediction:
         del shard
-        belief, group = fit_groups(state, settings.prior_tasks), cut(state.group_ids)
+        belief = fit_groups(state, settings.prior_tasks, settings.num_parents)
+        group = cut(state.group_ids)
         return Prediction(belief.success_prob[group], belief.concentration[group])
 
     def fit(num_tasks: int) -> Plugin:
@@ -186,37 +207,97 @@ def learn_groups(
     )
 
 
+class _Sums(NamedTuple):
+    """The sums of a state, of groups of any size: float32 [H] each."""
+
+    rows: Array
+    trials: Array
+    successes: Array
+    rates: Array
+    faded_trials: Array
+    faded_squares: Array
+
+
+class _Fit(NamedTuple):
+    """Of groups: mean and correlation of their Betas, float32 [H] each."""
+
+    mean: Array
+    correlation: Array
+
+
 class _Moments(NamedTuple):
-    """Of groups, or of all tasks as one group: float32 [H] or [1] each."""
+    """Of groups, float32 [H] each."""
 
     mean: Array
     excess: Array  # S / (p (1 - p)) - A
     scale: Array  # C - A
 
 
-def _moments(sums: GroupPriorState) -> _Moments:
-    w, s = sums.group_trials, sums.group_successes
+_TINY = np.float32(1e-6)
+
+
+def _moments(sums: _Sums) -> _Moments:
+    w, s = sums.trials, sums.successes
     mean = (s + 0.5) / (w + 1)
-    spread = sums.group_rates - 2 * mean * s + mean * mean * w
+    spread = sums.rates - 2 * mean * s + mean * mean * w
     per_trial = 1 / jnp.where(w > 0, w, 1)
-    apart = sums.group_rows - sums.group_faded_trials * per_trial
-    whole = w - sums.group_faded_squares * per_trial
+    apart = sums.rows - sums.faded_trials * per_trial
+    whole = w - sums.faded_squares * per_trial
     excess = jnp.maximum(spread, 0) / (mean * (1 - mean)) - apart
     return _Moments(mean, excess, whole - apart)
 
 
-def fit_groups(state: GroupPriorState, prior_tasks: Scalar) -> GroupBelief:
-    """Fits a Beta to each group, drawn to that of all tasks where it has shown little.
+def _clipped(correlation: Array) -> Array:
+    least = np.float32(1 / (1 + MAX_CONCENTRATION))
+    most = np.float32(1 / (1 + MIN_CONCENTRATION))
+    return jnp.clip(correlation, least, most)
+
+
+def _fit_whole(sums: _Sums) -> _Fit:
+    """Fits groups by what they have shown alone."""
+    found = _moments(sums)
+    known = found.scale > _TINY
+    correlation = found.excess / jnp.where(known, found.scale, 1)
+    unknown = np.float32(_UNKNOWN_CORRELATION)
+    return _Fit(found.mean, _clipped(jnp.where(known, correlation, unknown)))
+
+
+def _fit_drawn(sums: _Sums, towards: _Fit, m: Array, n: Array) -> _Fit:
+    """Fits groups, with m tasks of n rollouts each of what they are drawn to."""
+    found = _moments(sums)
+    prior_scale = m * jnp.maximum(n - 1, 0)
+    scale = found.scale + prior_scale
+    fitted = found.excess + prior_scale * towards.correlation
+    fitted = fitted / jnp.where(scale > _TINY, scale, 1)
+    correlation = _clipped(jnp.where(scale > _TINY, fitted, towards.correlation))
+    mixed = lambda squares, trials: (  # noqa: E731
+        correlation * squares + (1 - correlation) * trials
+    )
+    shown = mixed(sums.faded_squares, sums.faded_trials)
+    worth = sums.trials * sums.trials / jnp.where(shown > 0, shown, 1)
+    prior_worth = m * n / jnp.maximum(mixed(n, jnp.ones_like(n)), _TINY)
+    total = worth + prior_worth
+    mean = worth * found.mean + prior_worth * towards.mean
+    mean = mean / jnp.where(total > 0, total, 1)
+    return _Fit(jnp.where(total > 0, mean, towards.mean), correlation)
+
+
+def fit_groups(
+    state: GroupPriorState, prior_tasks: Scalar, num_parents: int = 1
+) -> GroupBelief:
+    """Fits a Beta to each group, drawn to its parent where it has shown little.
 
     With m prior tasks of as many trials as tasks have on average, n per row, the
-    correlation is (excess + m (n - 1) r) / (scale + m (n - 1)), where r is that of all
-    tasks; and the mean is that of the group's rollouts and those of m tasks at large,
-    all counted as independent ones: sum(w_i)^2 / (corr. sum(w_i^2) + (1 - corr.)
-    sum(f_i w_i)) of the group and m / (corr. + (1 - corr.) / n) at large.
+    correlation is (excess + m (n - 1) r) / (scale + m (n - 1)), where r is that of the
+    parent; and the mean is that of the group's rollouts and those of m tasks of the
+    parent, all counted as independent ones: sum(w_i)^2 / (corr. sum(w_i^2) + (1 -
+    corr.) sum(f_i w_i)) of the group and m / (corr. + (1 - corr.) / n) of the parent.
+    Parents are drawn to all tasks likewise.
 
     Args:
       state: what is known.
       prior_tasks: m, >= 0.
+      num_parents: of the groups; 1 for all tasks.
 
     Returns:
       What is believed of a new task of each group.
@@ -226,38 +307,16 @@ def fit_groups(state: GroupPriorState, prior_tasks: Scalar) -> GroupBelief:
       >>> fit_groups(state, 4.0).success_prob
       Array([0.5, 0.5], dtype=float32)
     """
-    sums = state[1:]
-    pooled = (jnp.sum(x, keepdims=True) for x in sums)
-    pool = GroupPriorState(state.group_ids, *pooled)
-    groups, at_large = _moments(state), _moments(pool)
-    tiny, least, most = (
-        np.float32(1e-6),
-        np.float32(1 / (1 + MAX_CONCENTRATION)),
-        np.float32(1 / (1 + MIN_CONCENTRATION)),
-    )
-    unknown = np.float32(_UNKNOWN_CORRELATION)
-    known = at_large.scale > tiny
-    common = at_large.excess / jnp.where(known, at_large.scale, 1)
-    common = jnp.clip(jnp.where(known, common, unknown), least, most)
-    n = pool.group_trials / jnp.maximum(pool.group_rows, tiny)
+    sums = _Sums(*state[2:])
+    at_large = _Sums(*(jnp.sum(x, keepdims=True) for x in sums))
+    n = at_large.trials / jnp.maximum(at_large.rows, _TINY)
     m = jnp.asarray(prior_tasks, jnp.float32)
-    prior_scale = m * jnp.maximum(n - 1, 0)
-    scale = groups.scale + prior_scale
-    fitted = (groups.excess + prior_scale * common) / jnp.where(scale > tiny, scale, 1)
-    correlation = jnp.clip(jnp.where(scale > tiny, fitted, common), least, most)
-    mixed = lambda squares, trials: (  # noqa: E731
-        correlation * squares + (1 - correlation) * trials
-    )
-    w = state.group_trials
-    shown = mixed(state.group_faded_squares, state.group_faded_trials)
-    worth = w * w / jnp.where(shown > 0, shown, 1)
-    prior_worth = m * n / jnp.maximum(mixed(n, jnp.ones_like(n)), tiny)
-    total = worth + prior_worth
-    mean = (worth * groups.mean + prior_worth * at_large.mean) / jnp.where(
-        total > 0, total, 1
-    )
-    is_known = pool.group_trials > 0
-    return GroupBelief(
-        jnp.where(total > 0, mean, at_large.mean),
-        jnp.where(is_known, (1 - correlation) / correlation, 0),
-    )
+    towards = _fit_whole(at_large)
+    if num_parents > 1:
+        nothing = jnp.zeros((num_parents,), jnp.float32)
+        add = lambda x: nothing.at[state.group_parents].add(x)  # noqa: E731
+        parents = _fit_drawn(_Sums(*map(add, sums)), towards, m, n)
+        towards = _Fit(*(x[state.group_parents] for x in parents))
+    fitted = _fit_drawn(sums, towards, m, n)
+    concentration = (1 - fitted.correlation) / fitted.correlation
+    return GroupBelief(fitted.mean, jnp.where(at_large.trials > 0, concentration, 0))

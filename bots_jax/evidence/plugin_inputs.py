@@ -8,7 +8,11 @@ from bots_jax import checks
 
 
 def check_groups(
-    groups: Any, num_groups: int | None, num_tasks: int | None = None
+    groups: Any,
+    num_groups: int | None,
+    num_tasks: int | None = None,
+    *,
+    name: str = "groups",
 ) -> tuple[np.ndarray, int]:
     """Checks which group each task is of.
 
@@ -16,6 +20,7 @@ def check_groups(
       groups: integers [N], in [0, num_groups); on the host.
       num_groups: H; None for the largest id and one more.
       num_tasks: N; None for as many as `groups` has.
+      name: of the argument, for its errors.
 
     Returns:
       The groups as int32 [N], and H.
@@ -32,14 +37,14 @@ def check_groups(
     """
     ids = np.asarray(groups)
     if ids.ndim != 1 or not ids.size:
-        raise ValueError(f"groups must have shape (num_tasks,), got {ids.shape}.")
+        raise ValueError(f"{name} must have shape (num_tasks,), got {ids.shape}.")
     if num_tasks is not None:
-        checks.check_shape("groups", ids, ((num_tasks,),))
-    checks.check_dtype("groups", ids, (np.integer,), "integers")
+        checks.check_shape(name, ids, ((num_tasks,),))
+    checks.check_dtype(name, ids, (np.integer,), "integers")
     if num_groups is not None:
         num_groups = checks.check_count("num_groups", num_groups)
     most = checks.MAX_TASKS if num_groups is None else num_groups - 1
-    checks.check_in_range("groups", ids, 0, most)
+    checks.check_in_range(name, ids, 0, most)
     return ids.astype(np.int32), int(num_groups or ids.max() + 1)
 
 

@@ -33,7 +33,17 @@ def kleinman(f, s, n):
     return p, spread / (p * (1 - p)) - apart, whole - apart
 
 
-def slow(steps, forgetting, m):
+def drawn(f, s, n, mean_towards, r_towards, m, mean_n):
+    """Mean and correlation of some rows and m tasks of what they are drawn to."""
+    p, excess, scale = kleinman(f, s, n)
+    more = m * (mean_n - 1)
+    r = np.clip((excess + more * r_towards) / (scale + more), 1 / 65, 1 / 1.5)
+    worth = np.sum(f * n) ** 2 / np.sum((r * n + 1 - r) * f * f * n)
+    prior = m * mean_n / (r * mean_n + 1 - r)
+    return (worth * p + prior * mean_towards) / (worth + prior), r
+
+
+def slow(steps, forgetting, m, parents=None):
     """Success chance and concentration per group, all rows of the past kept."""
     f, s, n, g = [], [], [], []
     for age, (ids, good, trials) in zip(
@@ -51,16 +61,12 @@ def slow(steps, forgetting, m):
     mean_n = np.sum(f * n) / np.sum(f)
     out = []
     for group in range(3):
+        towards = p_all, common
+        if parents is not None:
+            family = np.array(parents)[g] == parents[group]
+            towards = drawn(f[family], s[family], n[family], *towards, m, mean_n)
         mine = g == group
-        fm, sm, nm = f[mine], s[mine], n[mine]
-        p, excess, scale = kleinman(fm, sm, nm)
-        more = m * (mean_n - 1)
-        r = np.clip((excess + more * common) / (scale + more), 1 / 65, 1 / 1.5)
-        worth = np.sum(fm * nm) ** 2 / np.sum(
-            (r * nm + 1 - r) * fm * fm * nm,
-        )
-        prior = m * mean_n / (r * mean_n + 1 - r)
-        mean = (worth * p + prior * p_all) / (worth + prior)
+        mean, r = drawn(f[mine], s[mine], n[mine], *towards, m, mean_n)
         out.append((mean, 1 / r - 1))
     return np.array(out).T
 
@@ -76,6 +82,60 @@ def test_is_the_slow_reference(forgetting, m):
     wrong = slow(steps, forgetting + 0.05, m)  # planted bug: another decay
     assert np.abs(np.asarray(said.success_prob) - wrong[0][GROUPS]).max() > 1e-3
     assert np.abs(np.asarray(said.concentration) / wrong[1][GROUPS] - 1).max() > 1e-2
+
+
+def test_parents_are_the_slow_reference():
+    steps, parents = random_steps(5, N, 9), [1, 0, 1]
+    plugin = group_prior(GROUPS, parents=parents, forgetting=0.1)
+    _, said = run(plugin, steps)
+    mean, concentration = slow(steps, 0.1, 4.0, parents)
+    np.testing.assert_allclose(said.success_prob, mean[GROUPS], rtol=1e-4)
+    np.testing.assert_allclose(said.concentration, concentration[GROUPS], rtol=2e-3)
+    for wrong in (None, [0, 0, 1]):  # planted bugs: no parents, those of others
+        mean, concentration = slow(steps, 0.1, 4.0, wrong)
+        gap = np.abs(np.asarray(said.concentration) / concentration[GROUPS] - 1)
+        assert gap.max() > 1e-2
+
+
+def test_one_parent_for_all_is_the_pool_at_large():
+    steps = random_steps(6, N, 9)
+    _, alone = run(group_prior(GROUPS), steps)
+    _, said = run(group_prior(GROUPS, parents=[0, 0, 0]), steps)
+    for one, two in zip(alone, said, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_group_that_has_shown_nothing_is_as_its_parent_is():
+    """Group 2 has shown nothing; its sister 0 is hard, group 1 of another kind easy."""
+    steps = [(np.arange(0, N, 3), np.full(10, 1), 16), ([1, 4], [14, 15], 16)]
+    _, said = run(group_prior(GROUPS, parents=[2, 0, 2], forgetting=0.0), steps)
+    p = np.asarray(said.success_prob)
+    assert p[0] < p[2] < 0.15 and p[1] > 0.5
+    _, said = run(group_prior(GROUPS, forgetting=0.0), steps)
+    assert float(said.success_prob[2]) > 0.15
+
+
+def test_a_mean_of_one_half_is_not_a_chance_of_one_half():
+    """Always or never, and half of the time: means alike, worth of a rollout not."""
+    good = np.where(GROUPS == 0, 16 * (np.arange(N) // 3 % 2), 8)
+    _, said = run(group_prior(GROUPS, forgetting=0.0), [(np.arange(N), good, 16)])
+    never_or_always, half = said.concentration[0], said.concentration[1]
+    np.testing.assert_allclose(said.success_prob, 0.5, atol=1e-6)
+    assert never_or_always < 1.0 and half > 16.0
+
+
+@pytest.mark.parametrize(
+    "parents, sentence",
+    [
+        ([0, 1], "parents must have shape (3,), got (2,)."),
+        ([0.0, 1.0, 1.0], "parents must be integers, got dtype float64."),
+        ([0, 3, 0], "parents must be in [0, 2], got 3 at index 1."),
+    ],
+)
+def test_parents_that_are_refused(parents, sentence):
+    with pytest.raises(ValueError) as caught:
+        group_prior(GROUPS, parents=parents)
+    assert str(caught.value) == sentence
 
 
 def test_without_fading_it_is_the_fit_of_the_host():
@@ -148,6 +208,7 @@ def test_stays_finite_where_all_agree(good):
 
 def test_laws():
     assert_laws(group_prior(GROUPS), None, N)
+    assert_laws(group_prior(GROUPS, parents=[0, 1, 0]), None, N)
     assert_laws(group_prior(GROUPS, 5), np.ones((N, 2)), N)
 
 
