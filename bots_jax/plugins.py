@@ -6,6 +6,7 @@ from bots_jax.evidence.interpolation_plugin import interpolation
 from bots_jax.evidence.nearest import nearest_neighbours
 from bots_jax.evidence.neighbours import neighbours
 from bots_jax.evidence.plugin import Plugin, Prediction
+from bots_jax.evidence.reference_groups import reference_groups
 from bots_jax.evidence.references import references
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "interpolation",
     "nearest_neighbours",
     "neighbours",
+    "reference_groups",
     "references",
 ]

@@ -31,12 +31,31 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
+class Goal:
+    """What we set out to reach, in the main parts.
+
+    Attributes:
+      arms: that have to find out what they choose by.
+      time_to_baseline: rollouts until the baseline's final score, over the
+        baseline's: at most this for one of the arms,
+      below: with an interval that ends below this,
+      settings: in at least so many settings.
+    """
+
+    arms: tuple[str, ...]
+    time_to_baseline: float
+    below: float
+    settings: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol:
     """The study.
 
     Attributes:
       admission_gain: points of held-out success that the uniform arm must gain, on
         average over its seeds, for a setting to be admitted.
+      goal: what we set out to reach.
       settings: name -> all that decides a result besides its arm and seed.
       parts: what is run, in this order.
       gains: settings in which it is measured what tasks of each difficulty teach.
@@ -45,6 +64,7 @@ class Protocol:
     """
 
     admission_gain: float
+    goal: Goal
     settings: dict[str, CompareSettings]
     parts: tuple[Part, ...]
     gains: tuple[str, ...]
@@ -80,6 +100,7 @@ def read_protocol(path: Path = PROTOCOL) -> Protocol:
         )
         protocol = Protocol(
             float(values["admission_gain"]),
+            from_dict(Goal, values["goal"]),
             settings,
             parts,
             tuple(values["gains"]),

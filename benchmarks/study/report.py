@@ -33,7 +33,7 @@ from bots_jax.evaluation.tables import TextTable, interval, markdown
 from .. import harness, machine
 from . import figures
 from .gain_table import gain_table, read_gains
-from .protocol import FOLDER, Part, Protocol, read_protocol
+from .protocol import FOLDER, Goal, Part, Protocol, read_protocol
 from .study import RESULTS
 
 README = FOLDER / "README.md"
@@ -129,6 +129,7 @@ def report(command: ReportCommand) -> dict[str, str]:
     if main:
         blocks["summary"] = markdown(summary_table(main, main[0].part.arms))
         blocks["rival"] = markdown(rival_table(main))
+        blocks["goal"] = markdown(goal_table(protocol.goal, main))
     for found in shown:
         blocks[found.part.name] = "\n\n".join(map(markdown, tables_of(found)))
     page = command.readme.read_text() if command.readme.is_file() else ""
@@ -184,6 +185,35 @@ def summary_table(main: Sequence[Found], arms: Sequence[str]) -> TextTable:
         heads,
         rows,
         [f"Paired seeds: {seeds}. 95 % intervals; below 1 is sooner."],
+    )
+
+
+def goal_table(goal: Goal, main: Sequence[Found]) -> TextTable:
+    """Tells, setting by setting, whether an arm is as fast as we set out to be.
+
+    A seed that never reaches the baseline's score makes a time a lower bound, which
+    reaches no goal.
+    """
+    rows, settings = [], 0
+    for arm in goal.arms:
+        cells, num_reached = [arm], 0
+        for found in main:
+            (one,) = (report for report in found.reports if report.arm == arm)
+            reached = one.times[1.0, "rollouts"]
+            is_bound = reached.num_reached < one.num_seeds
+            fast = reached.ratio.mean <= goal.time_to_baseline
+            is_met = fast and reached.ratio.high < goal.below and not is_bound
+            num_reached += is_met
+            text = time_text(one, 1.0, "rollouts")
+            cells.append(f"{text}: {'yes' if is_met else 'no'}")
+        settings = max(settings, num_reached)
+        rows.append(cells)
+    verdict = "reached" if settings >= goal.settings else "missed"
+    return TextTable(
+        f"TTB(100%) at most {goal.time_to_baseline:g}, interval below {goal.below:g}, "
+        f"in {goal.settings} settings: {verdict}",
+        ["arm", *(found.part.setting for found in main)],
+        rows,
     )
 
 

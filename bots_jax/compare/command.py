@@ -12,7 +12,7 @@ import tyro
 
 from bots_jax import checks
 from bots_jax.compare import figures
-from bots_jax.compare.arms import build_arm, check_specs
+from bots_jax.compare.arms import build_arm, check_specs, references_of
 from bots_jax.compare.report import (
     BASELINE,
     ArmReport,
@@ -276,7 +276,8 @@ def _check(command: CompareCommand) -> None:
     resolve_families(command.settings.families)
     pool = stand_in_pool(command.settings)
     for spec in specs:  # what they would refuse is refused before all work
-        selector = build_arm(spec, pool).selector
+        references = references_of(spec, pool.references, seed=0)
+        selector = build_arm(spec, pool._replace(references=references)).selector
         if spec.quality == "none":
             selector.init(None)
 

@@ -147,7 +147,8 @@ def start_run(shared: Shared, spec: ArmSpec, seed: int) -> tuple[Runner, Running
     Returns:
       What stays the same, and what changes.
     """
-    arm = build_arm(spec, shared.pool)
+    references = references_of(spec, shared.references, seed)
+    arm = build_arm(spec, shared.pool._replace(references=references))
     selector = arm.selector
     select_key, generate_key = jax.random.split(jax.random.key(seed))
     trainer = Trainer(
@@ -164,7 +165,7 @@ def start_run(shared: Shared, spec: ArmSpec, seed: int) -> tuple[Runner, Running
     step = jax.jit(bots_jax.make_step(selector), donate_argnames="state")
     now = Running(
         learner=shared.policy.devices.copy(learner),
-        state=selector.init(references_of(spec, shared.references, seed)),
+        state=selector.init(references),
         evidence=bots_jax.empty_evidence(selector.batch_size),
         spent=Spent(),
         visits=np.zeros(shared.pool.num_tasks, np.int32),

@@ -53,6 +53,9 @@ def stand_in_pool(settings: CompareSettings) -> Pool:
         num_groups=1,
         group_ids=jnp.zeros(settings.num_tasks, jnp.int32),
         difficulty_labels=jnp.linspace(0, 1, settings.num_tasks, dtype=jnp.float32),
+        num_sources=1,
+        source_ids=jnp.zeros(settings.num_tasks, jnp.int32),
+        references=np.zeros((settings.num_tasks, 2), np.float32),
     )
 
 
@@ -61,8 +64,9 @@ def prepare_shared(
 ) -> Shared:
     """Makes the common start, or reads what an earlier run has made of it.
 
-    Groups of tasks are the cells of family and level. Difficulty labels are the true
-    log-odds of failure of the warmed-up policy, with noise, as ranks in [0, 1].
+    Groups of tasks are the cells of family and level, sources the families. Difficulty
+    labels are the true log-odds of failure of the warmed-up policy, with noise, as
+    ranks in [0, 1].
 
     Args:
       settings: of the comparison, at one start.
@@ -81,6 +85,7 @@ def prepare_shared(
     tasks = data.train.pool
     cells = np.stack([tasks.family, tasks.level])
     groups, group_ids = np.unique(cells, axis=1, return_inverse=True)
+    names, sources = np.unique(tasks.family, return_inverse=True)
     rng = np.random.default_rng([settings.task_seed, 13])
     chances = np.clip(success_probs(policy, data.train.tokens), 1e-4, 1 - 1e-4)
     odds = np.log1p(-chances.astype(np.float64)) - np.log(chances)
@@ -93,6 +98,9 @@ def prepare_shared(
         num_groups=groups.shape[1],
         group_ids=jnp.asarray(group_ids.reshape(-1), jnp.int32),
         difficulty_labels=jnp.asarray(labels, jnp.float32),
+        num_sources=len(names),
+        source_ids=jnp.asarray(sources.reshape(-1), jnp.int32),
+        references=references,
     )
     belief_ids = np.sort(rng.choice(len(tasks), settings.belief_tasks, replace=False))
     return Shared(

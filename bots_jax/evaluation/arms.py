@@ -13,7 +13,7 @@ from jax import Array
 
 from bots_jax.evaluation.loop import Arm
 from bots_jax.evaluation.oracle import inform_oracle, oracle
-from bots_jax.plugins import ability, references
+from bots_jax.plugins import ability, group_prior, reference_groups, references
 from bots_jax.selectors import (
     adaptive,
     adarft,
@@ -32,6 +32,7 @@ from bots_jax.selectors import (
     sec,
     uniform,
 )
+from bots_jax.selectors.adaptive import default_coverage
 from bots_jax.types import TaskSelector
 
 
@@ -45,6 +46,10 @@ class Pool(NamedTuple):
       num_groups: D, of tasks.
       group_ids: int32 [N] in [0, D), such as the family of each task.
       difficulty_labels: float32 [N] in [0, 1], 1 the hardest; noisy.
+      num_sources: of tasks, alike in size.
+      source_ids: int32 [N] in [0, num_sources), where each task comes from; groups may
+        be finer.
+      references: float32 [N, 2], for arms that are built from them; None for others.
     """
 
     num_tasks: int
@@ -53,6 +58,9 @@ class Pool(NamedTuple):
     num_groups: int
     group_ids: Array
     difficulty_labels: Array
+    num_sources: int
+    source_ids: Array
+    references: Any = None
 
 
 BuildFn = Callable[..., "TaskSelector | Arm"]
@@ -127,6 +135,32 @@ def _with_references(pool: Pool) -> dict[str, Any]:
     return _sized(pool) | {"plugin": references(num_references=2)}
 
 
+def _by_source(pool: Pool) -> dict[str, Any]:
+    """The same, with the mix of sources kept.
+
+    All seeds of a size share a compiled run, so that quotas are of the settings alone.
+    """
+    shares = (1 / pool.num_sources,) * pool.num_sources
+    usual = default_coverage(pool.num_tasks, pool.batch_size)
+    kept = {"coverage": usual._replace(quotas=shares)}
+    return _with_references(pool) | kept | {"group_ids": np.asarray(pool.source_ids)}
+
+
+def _with_groups(pool: Pool) -> dict[str, Any]:
+    """Without references: a Beta for each group of tasks, and the mix kept."""
+    plugin = group_prior(np.asarray(pool.group_ids), pool.num_groups)
+    return _by_source(pool) | {"plugin": plugin}
+
+
+def _with_both(pool: Pool) -> dict[str, Any]:
+    """A Beta for what is alike in group and references, and the mix kept."""
+    groups, parents = reference_groups(
+        np.asarray(pool.references), np.asarray(pool.group_ids), pool.num_groups
+    )
+    plugin = group_prior(groups, len(parents), parents=parents, prior_tasks=1.5)
+    return _by_source(pool) | {"plugin": plugin}
+
+
 def _with_ability(pool: Pool) -> dict[str, Any]:
     groups = np.asarray(pool.group_ids)
     plugin = ability(
@@ -152,6 +186,9 @@ ARMS: dict[str, ArmRecipe] = {
     "greso": _recipe(greso, _sizes),
     "dynamic_sampling": ArmRecipe(_dynamic_sampling),
     "adaptive": _recipe(adaptive, _with_references, num_references=2),
+    "adaptive_sources": _recipe(adaptive, _by_source, num_references=2),
+    "adaptive_groups": _recipe(adaptive, _with_groups),
+    "adaptive_both": _recipe(adaptive, _with_both, num_references=2),
     "adaptive_no_references": _recipe(adaptive, _with_ability),
     "adaptive_explicit": _recipe(adaptive, _sized),
     "oracle": ArmRecipe(_oracle),

@@ -115,6 +115,9 @@ def _prepare(
         chosen.num_groups,
         student.group_ids,
         make_labels(keys[2], student, chosen.label_sd),
+        num_sources=chosen.num_groups,
+        source_ids=student.group_ids,
+        references=references,
     )
     arm = as_arm(recipe.build(pool))
     return arm, (keys[3], student, arm.selector.init(references))

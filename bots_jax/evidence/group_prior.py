@@ -165,6 +165,7 @@ def _make(settings: _Settings) -> Plugin:
         num_references=0,
         name="group_prior",
         num_tasks=len(settings.groups),
+        fits_concentration=True,
     )
 
 

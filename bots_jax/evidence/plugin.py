@@ -52,6 +52,9 @@ class Plugin(NamedTuple):
       num_references: M, columns that `init` wants; 0 for None.
       name: for tables.
       num_tasks: rows of the arrays that it was made with; None for any number.
+      fits_concentration: whether what each prediction claims to be worth was fitted to
+        what rollouts showed, task by task or group by group. One trust for all would
+        take away what tells them apart.
     """
 
     init: Callable[[Any], PluginState]
@@ -62,6 +65,7 @@ class Plugin(NamedTuple):
     num_references: int
     name: str
     num_tasks: int | None = None
+    fits_concentration: bool = False
 
 
 def independent_trials(rows: Rows, concentration: Scalar) -> tuple[Array, Array]:

@@ -70,7 +70,8 @@ def adaptive(
       ess_max: instead of forgetting, the rollouts that a task which is visited in every
         step is remembered by, >= group_size: forgetting = group_size / ess_max.
       ess_implicit: "auto", or how many rollouts a prediction is worth, in [0, 1e6]; in
-        the steady state of the paper rho n / lambda.
+        the steady state of the paper rho n / lambda. A plug-in that fits this itself,
+        such as `group_prior`, is taken at its word by "auto".
       clock: when evidence fades: "step", in every step; "touch", when its task is
         rolled out again; "policy", as the policy changes (`set_policy_change`).
       score: (alpha, beta, target) -> how wanted a task is, such as `expected_variance`
@@ -93,7 +94,9 @@ def adaptive(
       staleness_bonus: added to the (log) score, times the root of a task's age in
         steps, >= 0.
       progress_weight: added likewise, times how fast a task's success rate moves, >= 0.
-      group_ids: int [N] >= 0, for quotas; None without.
+      group_ids: int [N] >= 0, such as the source of each task, for quotas; without a
+        `coverage` every group is given its share of the pool, so that the mix of
+        sources stays what it is. None without.
       prior_alpha: in [0.01, 1e5], a scalar or [N]; by default 0.3 with a plug-in, which
         is to decide what is believed of tasks that were not rolled out, else 1.
       prior_beta: likewise.
@@ -133,7 +136,7 @@ def adaptive(
     check_plugin(plugin, num_tasks)
     group_ids, num_groups = check_groups(group_ids, num_tasks)
     if coverage is None:
-        coverage = default_coverage(num_tasks, batch_size)
+        coverage = default_coverage(num_tasks, batch_size, group_ids)
     check_coverage(coverage, num_tasks, batch_size, num_groups)
     if selection == "race" and needs_stages(coverage):
         raise ValueError(
@@ -163,7 +166,7 @@ def adaptive(
         forgettings=check_forgettings(forgetting, ess_max, group_size),
         clock=clock,
         plugin=None if plugin is None else plugin.fit(num_tasks),
-        trusts=check_trusts(ess_implicit) if plugin is not None else (0.0,),
+        trusts=check_trusts(ess_implicit, plugin),
     )
     parts = Composed(
         name="adaptive",
@@ -206,14 +209,33 @@ def check_plugin(plugin: Any, num_tasks: int) -> None:
         )
 
 
-def default_coverage(num_tasks: int, batch_size: int) -> Coverage:
-    """Lets a task rest for a quarter of an epoch after it was rolled out.
+def default_coverage(
+    num_tasks: int, batch_size: int, group_ids: Any = None
+) -> Coverage:
+    """Lets a task rest for a quarter of an epoch, and groups keep their share.
+
+    A group whose outcomes mix for ever, such as tasks that can be guessed, looks worth
+    every rollout, and would be given them all.
+
+    Args:
+      num_tasks: N.
+      batch_size: B.
+      group_ids: int [N] >= 0; None without.
+
+    Returns:
+      A cooldown, and with groups a quota for each: its share of the pool.
 
     Example:
       >>> default_coverage(20_000, 64).cooldown
       78
+      >>> default_coverage(4, 1, np.array([0, 1, 1, 1])).quotas
+      (0.25, 0.75)
     """
-    return Coverage(cooldown=num_tasks // (4 * batch_size))
+    cooldown = num_tasks // (4 * batch_size)
+    if group_ids is None:
+        return Coverage(cooldown)
+    shares = np.bincount(group_ids) / num_tasks
+    return Coverage(cooldown, quotas=tuple(shares.tolist()))
 
 
 def check_groups(group_ids: Any, num_tasks: int) -> tuple[Any, int]:
@@ -277,11 +299,12 @@ def check_forgettings(forgetting: Any, ess_max: Any, group_size: Any) -> tuple:
     return tried
 
 
-def check_trusts(ess_implicit: Any) -> tuple:
+def check_trusts(ess_implicit: Any, plugin: Plugin | None) -> tuple:
     """Settles which trusts are tried.
 
     Args:
       ess_implicit: "auto" or a number.
+      plugin: that is to be trusted; None without.
 
     Returns:
       A tuple of numbers >= 0.
@@ -290,14 +313,22 @@ def check_trusts(ess_implicit: Any) -> tuple:
       ValueError: for another word, or a number out of range.
 
     Example:
-      >>> check_trusts(16.0)
+      >>> from bots_jax.plugins import group_prior, references
+      >>> check_trusts(16.0, references(num_references=2))
       (16.0,)
+      >>> check_trusts("auto", group_prior([0, 1]))
+      (1000000.0,)
     """
-    if isinstance(ess_implicit, str):
+    is_auto = isinstance(ess_implicit, str)
+    if is_auto:
         checks.check_choice("ess_implicit", ess_implicit, (AUTO,))
-        return TRUSTS
-    checks.check_number("ess_implicit", ess_implicit, 0, MAX_ESS)
-    return (ess_implicit,)
+    else:
+        checks.check_number("ess_implicit", ess_implicit, 0, MAX_ESS)
+    if plugin is None:
+        return (0.0,)
+    if not is_auto:
+        return (ess_implicit,)
+    return (MAX_ESS,) if plugin.fits_concentration else TRUSTS
 
 
 def set_policy_change(state: ComposedState, change: Any) -> ComposedState:

@@ -94,6 +94,7 @@ def tiny_protocol(folder: Path) -> Path:
     settings = dataclasses.replace(SETTINGS, belief_tasks=32, task_seed=1, starts=2)
     values = {
         "admission_gain": -100.0,
+        "goal": json.loads(PROTOCOL.read_text())["goal"],
         "gains": ["small"],
         "trial_task_seed": 0,
         "settings": {"small": to_dict(settings)},

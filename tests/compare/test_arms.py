@@ -23,6 +23,7 @@ from bots_jax.compare.settings import CompareSettings
 from bots_jax.compare.shared import stand_in_pool
 from bots_jax.evaluation.arms import ARMS, ArmRecipe, _recipe, _sizes
 from bots_jax.evaluation.loop import Arm
+from bots_jax.plugins import reference_groups
 from bots_jax.selectors import uniform
 from bots_jax.types import Evidence
 from tests.compare.tiny import changed
@@ -256,7 +257,8 @@ def test_every_arm_is_built_and_started(name):
 
 
 def test_the_arms_with_references():
-    assert WITH_REFERENCES == ["bots", "bots_dots", "adaptive"]
+    ours = ["adaptive", "adaptive_sources", "adaptive_both"]
+    assert WITH_REFERENCES == ["bots", "bots_dots", *ours]
 
 
 @pytest.mark.parametrize("name", WITH_REFERENCES)
@@ -267,7 +269,8 @@ def test_references_of_every_quality(name, quality):
     assert spec.needs_references == (quality != "none") == (found is not None)
     if found is None:
         return
-    build_arm(spec, POOL).selector.init(found)  # is content with them
+    pool = POOL._replace(references=found)
+    build_arm(spec, pool).selector.init(found)  # is content with them
     assert found.shape == (32, 2) and found.dtype == np.float32
     if quality == "good":
         np.testing.assert_array_equal(found, GOOD)
@@ -280,6 +283,41 @@ def test_references_of_every_quality(name, quality):
         again, other = (references_of(spec, GOOD, seed=seed) for seed in (3, 4))
         np.testing.assert_array_equal(again, found)
         assert other is not None and (other != found).any()
+
+
+@pytest.mark.parametrize("name", ["adaptive_sources", "adaptive_groups"])
+def test_the_mix_of_sources_is_kept(name):
+    """8 of 32 tasks, of 2 sources: half of the batch each, whoever looks better."""
+    sources = jnp.arange(32, dtype=jnp.int32) % 2
+    pool = POOL._replace(num_sources=2, source_ids=sources, references=GOOD)
+    arms = [build_arm(parse_arm(arm), pool) for arm in (name, "adaptive")]
+    picked = []
+    for arm in arms:
+        selector = arm.selector
+        good = np.where(np.arange(32) % 2, 0.5, 0.0)[:, None].repeat(2, 1)
+        state = selector.init(good.astype(np.float32))
+        shown = Evidence(jnp.arange(8), jnp.float32([0, 4] * 4), jnp.full(8, 4.0))
+        state, _ = selector.update(state, shown)
+        ids, _ = selector.select(jax.random.key(0), state)
+        picked.append(int((np.asarray(ids) % 2).sum()))
+    assert picked[0] == 4 and picked[1] > 6
+
+
+def test_groups_by_references_are_of_those_that_the_arm_is_given():
+    """Swapped references make other groups: the arm must not see the good ones."""
+    sizes = []
+    for quality in ("good", "swapped"):
+        spec = parse_arm(f"adaptive_both:references={quality}")
+        pool = POOL._replace(references=references_of(spec, GOOD, 0))
+        state = build_arm(spec, pool).selector.init(None)
+        sizes.append(np.asarray(state.belief.plugin.group_ids))
+    mine, theirs = (
+        reference_groups(x, np.asarray(POOL.group_ids), POOL.num_groups)[0]
+        for x in (GOOD, GOOD[:, ::-1])
+    )
+    np.testing.assert_array_equal(sizes[0], mine)
+    np.testing.assert_array_equal(sizes[1], theirs)
+    assert (mine != theirs).any()
 
 
 def test_arms_without_references_are_given_none():

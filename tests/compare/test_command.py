@@ -220,6 +220,10 @@ BAD: list[tuple[list[str], str]] = [
         "forgetting must be in [0, 1], got 2.",
     ),
     (["--arms", "uniform", "adaptive:references=none"], "references must be given, "),
+    (
+        ["--arms", "uniform", "adaptive_both:references=none"],
+        "references must have shape (num_tasks, models), got ().",
+    ),
     (["--arms", "uniform", "bots:references=bad"], "references of arm 'bots:referenc"),
     (["--seeds", "1"], "seeds must be at least 2, for an interval, got 1."),
     (["--seeds", "0"], "seeds must be "),

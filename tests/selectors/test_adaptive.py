@@ -233,6 +233,24 @@ def test_default_cooldown_is_a_quarter_of_an_epoch():
     assert all(not (a & b) for a, b in zip(seen, seen[1:], strict=False))
 
 
+def test_groups_keep_their_share_of_the_pool():
+    """A quarter, a half and a quarter of 40 tasks, though one group looks best."""
+    groups = np.repeat([0, 1, 1, 2], 10)
+    selector = bots_jax.adaptive(num_tasks=40, batch_size=8, group_ids=groups)
+    state = selector.init()
+    shown = bots_jax.evidence_from_counts(np.arange(40), np.where(groups, 0, 8), 16)
+    state, _ = selector.update(state, shown)
+    state = state._replace(num_updates=state.num_updates + 100)  # all have rested
+    for number in range(3):
+        ids, _ = selector.select(jax.random.key(number), state)
+        assert np.bincount(groups[np.asarray(ids)]).tolist() == [2, 4, 2]
+    free = bots_jax.adaptive(
+        num_tasks=40, batch_size=8, group_ids=groups, coverage=bots_jax.Coverage()
+    )
+    ids, _ = free.select(jax.random.key(0), free.update(free.init(), shown)[0])
+    assert (groups[np.asarray(ids)] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
