@@ -75,6 +75,7 @@ def _groups(num_tasks: int) -> dict[str, Any]:
     return {"group_ids": np.arange(num_tasks) % 3}
 
 
+_PARENTS = (0, 1, 0, 1, 1)
 _STAGED = Coverage(cooldown=2, review_share=0.2, quotas=(0.4, 0.2, 0.2))
 
 CASES = [
@@ -138,6 +139,15 @@ CASES = [
             }
             | _groups(n)
         ),
+        False,
+    ),
+    Case(
+        "adaptive_groups",
+        bots_jax.adaptive,
+        lambda n: {
+            "plugin": bots_jax.plugins.group_prior(np.arange(n) % 5, parents=_PARENTS),
+            "group_ids": np.arange(n) % 3,
+        },
         False,
     ),
     Case(

@@ -15,9 +15,9 @@ from bots_jax.compare.report import BASELINE
 from .gain_table import BandGain
 
 if TYPE_CHECKING:
-    from .report import Found
+    from .found import Found
 
-FRONT = (BASELINE, "bots", "adaptive", "oracle_proportional")
+FRONT = (BASELINE, "bots", "adaptive_sources", "adaptive_groups")
 """Arms of the figure that the front page shows."""
 
 

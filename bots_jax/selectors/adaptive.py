@@ -122,12 +122,9 @@ def adaptive(
     num_tasks = checks.check_count("num_tasks", num_tasks)
     batch_size = checks.check_count("batch_size", batch_size)
     checks.check_batch_fits(num_tasks, batch_size)
-    prior = 1.0 if plugin is None else 0.3
-    prior_alpha = prior if prior_alpha is None else prior_alpha
-    prior_beta = prior if prior_beta is None else prior_beta
-    low, high = checks.MIN_PRIOR, checks.MAX_PRIOR
-    checks.check_setting("prior_alpha", prior_alpha, num_tasks, low, high)
-    checks.check_setting("prior_beta", prior_beta, num_tasks, low, high)
+    usual = 1.0 if plugin is None else 0.3
+    prior_alpha = settle_prior("prior_alpha", prior_alpha, usual, num_tasks)
+    prior_beta = settle_prior("prior_beta", prior_beta, usual, num_tasks)
     checks.check_setting("target_success_prob", target_success_prob, num_tasks, 0, 1)
     checks.check_eligible(eligible, num_tasks, batch_size)
     checks.check_choice("clock", clock, CLOCKS)
@@ -155,10 +152,7 @@ def adaptive(
         ),
         num_tasks,
     )
-    above_one = all(
-        not checks.is_traced(prior) and bool(np.all(np.asarray(prior) >= 1))
-        for prior in (prior_alpha, prior_beta)
-    )
+    above_one = is_above_one(prior_alpha) and is_above_one(prior_beta)
     belief = BetaSettings(
         num_tasks=num_tasks,
         prior_alpha=prior_alpha,
@@ -185,6 +179,41 @@ def adaptive(
         tracks_progress=not is_zero(progress_weight),
     )
     return compose(parts)
+
+
+def settle_prior(name: str, prior: Any, usual: float, num_tasks: int) -> Any:
+    """Takes the usual prior where none is given, and checks one that is.
+
+    Args:
+      name: of the argument.
+      prior: a number or [N]; None for the usual one.
+      usual: a number.
+      num_tasks: N.
+
+    Returns:
+      The prior.
+
+    Raises:
+      ValueError: for another shape, or numbers outside [0.01, 1e5].
+
+    Example:
+      >>> settle_prior("prior_alpha", None, 0.3, 5)
+      0.3
+    """
+    prior = usual if prior is None else prior
+    low, high = checks.MIN_PRIOR, checks.MAX_PRIOR
+    checks.check_setting(name, prior, num_tasks, low, high)
+    return prior
+
+
+def is_above_one(prior: Any) -> bool:
+    """Tells whether all pseudo-counts of a prior are known to be at least 1.
+
+    Example:
+      >>> is_above_one(np.array([1.0, 2.0])), is_above_one(0.3)
+      (True, False)
+    """
+    return not checks.is_traced(prior) and bool(np.all(np.asarray(prior) >= 1))
 
 
 def check_plugin(plugin: Any, num_tasks: int) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study import figures
+from benchmarks.study.found import Found
 from benchmarks.study.protocol import PROTOCOL, read_protocol
 from benchmarks.study.report import (
     FRONT_PAGE,
     README,
-    Found,
     ReportCommand,
     put_block,
     report,

@@ -208,6 +208,10 @@ def test_stays_finite_where_all_agree(good):
 
 def test_laws():
     assert_laws(group_prior(GROUPS), None, N)
+
+
+@pytest.mark.nightly
+def test_laws_with_parents():
     assert_laws(group_prior(GROUPS, parents=[0, 1, 0]), None, N)
     assert_laws(group_prior(GROUPS, 5), np.ones((N, 2)), N)
 
