@@ -95,8 +95,9 @@ def adaptive(
         steps, >= 0.
       progress_weight: added likewise, times how fast a task's success rate moves, >= 0.
       group_ids: int [N] >= 0, such as the source of each task, for quotas; without a
-        `coverage` every group is given its share of the pool, so that the mix of
-        sources stays what it is. None without.
+        `coverage` every group is given its share of the pool, rounded down, so that
+        the mix of sources stays what it is; a group costs a sweep of all tasks. None
+        without.
       prior_alpha: in [0.01, 1e5], a scalar or [N]; by default 0.3 with a plug-in, which
         is to decide what is believed of tasks that were not rolled out, else 1.
       prior_beta: likewise.
