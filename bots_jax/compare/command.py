@@ -55,9 +55,9 @@ class CompareCommand:
 
     All arms start from one warm-up, choose from one pool, are given the same references
     and the same number of rollouts, and share their seeds; with several starts, that
-    holds seed by seed. Each result is a file of its
-    own in the output directory, so that a comparison that was stopped goes on where it
-    was, and arms and seeds can be added later.
+    holds seed by seed. Each result is a file of its own in the output directory, so
+    that a comparison that was stopped goes on where it was, and arms and seeds can be
+    added later.
     """
 
     arms: tuple[str, ...] = ARMS

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bots_jax.compare.arms import parse_arm
@@ -70,7 +70,7 @@ def prepare_starts(
             pool.submit(_prepare_in_worker, store, settings, start): start
             for start in starts
         }
-        for future in _as_completed(futures):
+        for future in concurrent.futures.as_completed(futures):
             prints[futures[future]] = future.result()
             tell(f"start {futures[future]}", 1)
     return prints
@@ -104,7 +104,7 @@ def run_cells(
         return
     with _workers(store, workers) as pool:
         futures = [pool.submit(_run_in_worker, store, settings, c) for c in cells]
-        for future in _as_completed(futures):
+        for future in concurrent.futures.as_completed(futures):
             tell(future.result(), 1)
 
 
@@ -136,22 +136,14 @@ def _workers(
     )
     try:
         yield pool
+    except concurrent.futures.process.BrokenProcessPool:
+        raise ChildProcessError(
+            "a worker died, for want of memory perhaps; results that were written are "
+            "kept, and --resume goes on (with fewer --workers)."
+        ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         os.environ["XLA_FLAGS"] = flags
-
-
-def _as_completed(
-    futures: Iterable[concurrent.futures.Future],
-) -> Iterator[concurrent.futures.Future]:
-    """Waits for results in the order in which they come."""
-    for future in concurrent.futures.as_completed(futures):
-        if isinstance(future.exception(), concurrent.futures.BrokenExecutor):
-            raise ChildProcessError(
-                "a worker died, for want of memory perhaps; results that were written "
-                "are kept, and --resume goes on (with fewer --workers)."
-            )
-        yield future
 
 
 def _run_and_write(store: ResultStore, shared: Shared, cell: Cell) -> str:
