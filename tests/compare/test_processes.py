@@ -128,6 +128,25 @@ def test_two_workers_find_what_one_does(finished, copy):
     assert not (copy / "writer.lock").exists()
 
 
+@pytest.mark.nightly
+def test_starts_are_made_side_by_side(finished, tmp_path):
+    """Two workers make two starts; arms of a seed share one, seeds do not."""
+    directory = tmp_path / "run"
+    words = [*WORDS, "--seeds", "2", "--starts", "2", "--output", str(directory)]
+    process = start(*words, "--workers", "2")
+    printed, said = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, printed) == (0, ""), said
+    found = results(directory)
+    assert set(found) == set(results(finished[0]))
+    began = {name: record["start"] for name, record in found.items()}
+    for seed in range(2):
+        assert len({began[f"300-{arm}-{seed}"] for arm in ARMS}) == 1
+        assert (directory / "shared" / str(seed) / "references.parquet").is_file()
+    assert len(set(began.values())) == 2
+    compiled = sorted((directory / "shared" / "programs").iterdir())
+    assert len(compiled) == 2 and all(list(core.iterdir()) for core in compiled)
+
+
 def disturbed(copy: pathlib.Path) -> tuple[subprocess.Popen[str], list[int]]:
     """A long comparison of two workers that has written its first result."""
     process = start(*WORDS, "--seeds", "40", "--workers", "2", "--output", str(copy))
