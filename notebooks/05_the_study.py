@@ -13,14 +13,15 @@
 # %% [markdown]
 # # The study: does choosing tasks make a model learn sooner?
 #
-# Three kinds of tasks, one small transformer each, eleven ways to choose, paired
-# seeds: hundreds of trainings, whose results lie in this repository as JSON. Nothing
-# is trained here; the numbers are read, and looked at. To train yourself:
+# Three kinds of tasks, small transformers, thirteen ways to choose, paired seeds:
+# hundreds of trainings, whose results lie in this repository as JSON. Nothing is
+# trained here; the numbers are read, and looked at. To train yourself:
 #
-#     bots-jax compare --arms uniform bots adaptive --seeds 8 --output runs/mine
+#     bots-jax compare --arms uniform bots adaptive --seeds 8 --starts 8
 #
-# All arms of a setting start from the same warmed-up model, choose from the same
-# 4,096 tasks and get the same 25,600 rollouts. The score is the mean chance to solve
+# All arms of a seed start from the same warmed-up model, choose from the same 4,096
+# tasks and get the same 25,600 rollouts; every seed has a model and tasks of its own,
+# so that the intervals are about more than luck in training. The score is the mean chance to solve
 # 1,024 tasks that are never trained on, computed, not sampled: the chance that the
 # model gives to the right answer.
 
@@ -64,7 +65,7 @@ for setting, arms in runs.items():
 # %% [markdown]
 # ## 1. What a step is worth
 #
-# Before anything was compared, this was measured: from one model, early and late in a
+# Before these arms were compared, this was measured: from one model, early and late in a
 # uniform training, take eight steps on tasks of one band of difficulty alone, and see
 # what held-out tasks gain.
 
@@ -119,10 +120,11 @@ assert gain_at("strings", 5, 0.1) > gain_at("strings", 5, 0.5)
 # ## 2. The curves
 
 # %%
-figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
+figure, axes = plt.subplots(3, 3, figsize=(12, 9.6), layout="constrained")
+rows = ("bots", "adaptive"), ("adaptive_sources", "adaptive_groups")
+rows += (("oracle", "oracle_proportional"),)
 for column, (setting, arms) in enumerate(runs.items()):
-    pairs = ("bots", "adaptive"), ("oracle", "oracle_proportional")
-    for row, others in enumerate(pairs):
+    for row, others in enumerate(rows):
         shown = {arm: [run.curve for run in arms[arm]] for arm in ("uniform", *others)}
         figures.learning_curves(axes[row, column], shown, setting)
 plt.show()
@@ -155,7 +157,7 @@ for ax, (setting, found) in zip(axes, reports.items(), strict=True):
     for number, report in enumerate(found):
         ratio = report.means["effective_task_ratio"]
         gain = report.area_gain.mean if report.area_gain else 0.0
-        look = {"color": plt.cm.tab20(number), "marker": "osD^vP*Xhd>"[number]}
+        look = {"color": plt.cm.tab20(number), "marker": "osD^vP*Xhd><p"[number]}
         look |= {"s": 30 + 200 * report.means["coverage"], "alpha": 0.8}
         ax.scatter(ratio, gain, label=report.arm, **look)
     ax.axhline(0, color="0.6", linewidth=0.8)
