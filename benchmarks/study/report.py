@@ -40,6 +40,9 @@ FRONT_ARMS = (
 )
 """What the front page shows; all others stand in the report."""
 
+OURS = ("adaptive_sources", "adaptive_groups", "adaptive_both")
+"""Arms that are compared with `adaptive`, too."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportCommand:
@@ -87,7 +90,9 @@ def report(command: ReportCommand) -> dict[str, str]:
     main = [found for found in shown if found.part.name.startswith("main-")]
     if main:
         blocks["summary"] = markdown(summary_table(main, main[0].part.arms))
-        blocks["rival"] = markdown(rival_table(main))
+        blocks["rival"] = markdown(rival_table(main, "bots", main[0].part.arms))
+        if set(OURS) <= set(main[0].part.arms):
+            blocks["ours"] = markdown(rival_table(main, "adaptive", OURS))
         blocks["goal"] = markdown(goal_table(protocol.goal, main))
     for found in shown:
         blocks[found.part.name] = "\n\n".join(map(markdown, tables_of(found)))

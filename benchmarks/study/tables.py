@@ -114,13 +114,13 @@ def goal_table(goal: Goal, main: Sequence[Found]) -> TextTable:
     )
 
 
-def rival_table(main: Sequence[Found], rival: str = "bots") -> TextTable:
-    """Lays out each arm's paired difference to a rival, in the mean of the curve."""
+def rival_table(main: Sequence[Found], rival: str, arms: Sequence[str]) -> TextTable:
+    """Lays out arms' paired differences to a rival, in the mean of the curve."""
     area = lambda runs: [  # noqa: E731
         100 * float(run.summary["mean_success"] or 0) for run in runs
     ]
     rows = []
-    for arm in main[0].part.arms:
+    for arm in arms:
         if arm == rival:
             continue
         cells = [arm]
@@ -131,7 +131,7 @@ def rival_table(main: Sequence[Found], rival: str = "bots") -> TextTable:
             cells.append(interval(gain, 1, sign=True))
         rows.append(cells)
     return TextTable(
-        f"Mean of the curve, minus published {rival}, in points of 100",
+        f"Mean of the curve, minus {rival}, in points of 100",
         ["arm", *(found.part.setting for found in main)],
         rows,
     )
