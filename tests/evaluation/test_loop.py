@@ -169,7 +169,8 @@ def test_dynamic_sampling_charges_what_it_rolls_out(order, num_rolled_out, train
 
 
 def test_dynamic_sampling_of_a_pool_smaller_than_its_generations():
-    pool = Pool(5, 2, 8, 1, jnp.zeros(5, jnp.int32), jnp.zeros(5, jnp.float32))
+    one = jnp.zeros(5, jnp.int32)
+    pool = Pool(5, 2, 8, 1, one, jnp.zeros(5, jnp.float32), 1, one)
     arm = as_arm(ARMS["dynamic_sampling"].build(pool))
     assert arm.selector.batch_size == 5
     key = jax.random.key(0)
@@ -181,11 +182,13 @@ def prepared(name: str, seed: int = 0, num_tasks: int = N):
     keys = jax.random.split(jax.random.key(seed), 4)
     student = make_student(keys[0], num_tasks, SETTINGS)
     labels = make_labels(keys[2], student, 1.0)
-    arm = as_arm(ARMS[name].build(Pool(num_tasks, B, G, 2, student.group_ids, labels)))
     count, references = ARMS[name].num_references, None
     if count:
         abilities = np.linspace(-1, 2, count).tolist()
         references = make_references(keys[1], student, abilities)
+    groups = student.group_ids
+    pool = Pool(num_tasks, B, G, 2, groups, labels, 2, groups, references)
+    arm = as_arm(ARMS[name].build(pool))
     return arm, (keys[3], student, arm.selector.init(references))
 
 
