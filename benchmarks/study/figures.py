@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bots_jax.compare import figures as drawn
-from bots_jax.compare.command import save_figures
 from bots_jax.compare.report import BASELINE
 
 from .gain_table import BandGain
+from .protocol import ABLATION
 
 if TYPE_CHECKING:
     from .found import Found
@@ -69,12 +69,19 @@ def draw_all(
         figure.savefig(folder / "gains.png", dpi=130)
     front = [found for found in parts if set(FRONT) <= set(found.runs)]
     if front:
-        figure = Figure(figsize=(4.2 * len(front), 3.6), layout="constrained")
-        grid = figure.subplots(1, len(front), squeeze=False)[0]
-        for ax, found in zip(grid, front, strict=True):
+        figure = Figure(figsize=(4.2 * len(front), 6.4), layout="constrained")
+        grid = figure.subplots(2, len(front), squeeze=False, sharex=True)
+        for (above, below), found in zip(grid.T, front, strict=True):
             curves = {arm: [run.curve for run in found.runs[arm]] for arm in FRONT}
-            drawn.learning_curves(ax, curves, found.part.setting)
+            drawn.learning_curves(above, curves, found.part.setting)
+            drawn.lead_curves(below, curves)
+            above.set_xlabel("")
         figure.savefig(folder / "learning.png", dpi=130)
     for found in parts:
+        place = folder / found.part.name
         curves = {arm: [run.curve for run in runs] for arm, runs in found.runs.items()}
-        save_figures(folder / found.part.name, curves, found.reports)
+        if found.part.name.startswith(ABLATION):
+            place.mkdir(exist_ok=True)
+            drawn.save_panels(place / "lead.png", curves, 2.8, drawn.lead_curves)
+        else:
+            drawn.save_figures(place, curves, found.reports)

@@ -12,6 +12,9 @@ from bots_jax.grpo.config import from_dict
 FOLDER = Path(__file__).parent
 PROTOCOL = FOLDER / "protocol.json"
 
+ABLATION = "ablation-"
+"""How the names of parts begin that change numbers of an arm."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:

@@ -20,9 +20,7 @@ from bots_jax.evaluation.tables import (
 )
 
 from .found import Found
-from .protocol import Goal, Protocol
-
-ABLATION = "ablation-"
+from .protocol import ABLATION, Goal, Protocol
 
 
 def tables_of(found: Found) -> list[TextTable]:

@@ -175,7 +175,7 @@ def report(
     }
     write_json(store.directory / "results.json", record)
     curves = {arm: [run.curve for run in seeds] for arm, seeds in runs.items()}
-    paths = save_figures(store.directory / "figures", curves, reports)
+    paths = figures.save_figures(store.directory / "figures", curves, reports)
     if not command.quiet:
         for table in tables:
             print_table(table)
@@ -196,52 +196,6 @@ def tables_of(command: CompareCommand, reports: Sequence[ArmReport]) -> list[Tex
         cost_table(f"Costs: {title}", reports),
         belief_table(f"What was picked and believed: {title}", reports),
     ]
-
-
-def save_figures(
-    directory: pathlib.Path, curves: figures.Curves, reports: Sequence[ArmReport]
-) -> list[pathlib.Path]:
-    """Draws the figures of a comparison as PNG files.
-
-    Args:
-      directory: made if it is not there.
-      curves: arm -> one curve per seed.
-      reports: of the same arms.
-
-    Returns:
-      The files.
-    """
-    from matplotlib.figure import Figure
-
-    directory.mkdir(parents=True, exist_ok=True)
-    others = [arm for arm in curves if arm != BASELINE] or [BASELINE]
-    columns = min(4, len(others))
-    rows = -(-len(others) // columns)
-
-    figure = Figure(figsize=(3.6 * columns, 3.1 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for ax, arm in zip(grid.flat, others, strict=False):
-        figures.learning_curves(ax, {BASELINE: curves[BASELINE], arm: curves[arm]})
-    for ax in grid.flat[len(others) :]:
-        ax.axis("off")
-    paths = [directory / "learning.png"]
-    figure.savefig(paths[-1], dpi=130)
-
-    figure = Figure(figsize=(11.0, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    figures.picked_curves(left, curves, "effective_task_ratio", "effective task ratio")
-    figures.picked_curves(right, curves, "coverage", "coverage so far")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    paths.append(directory / "picked.png")
-    figure.savefig(paths[-1], dpi=130)
-
-    height = 1.6 + 0.45 * len(others)
-    figure = Figure(figsize=(7.0, height), layout="constrained")
-    figures.times_to_baseline(figure.subplots(), reports)
-    paths.append(directory / "times.png")
-    figure.savefig(paths[-1], dpi=130)
-    return paths
 
 
 def plain_settings(settings: CompareSettings) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_what_a_comparison_leaves_behind(finished):
     files = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     made = {name for name in files if not name.startswith("shared/")}
     names = {f"results/300-{arm}-{seed}.json" for arm in ARMS for seed in range(2)}
-    names |= {f"figures/{name}.png" for name in ("learning", "picked", "times")}
+    names |= {f"figures/{name}.png" for name in ("learning", "lead", "picked", "times")}
     assert made == names | {"options.json", "table.md", "results.json"}
     assert "shared/0/references/strong.npz" in files
     assert str(directory) in printed and "4/4" in printed
@@ -121,7 +121,7 @@ def test_a_finished_comparison_is_only_reported(copy, monkeypatch, capsys):
     assert ran == [] and capsys.readouterr().out == ""
     assert (copy / "table.md").is_file() and len(
         list((copy / "figures").iterdir())
-    ) == 3
+    ) == 4
     assert not (copy / "shared").exists() and not (copy / "writer.lock").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bots_jax.compare import figures
-from bots_jax.compare.command import CompareCommand, save_figures, tables_of
+from bots_jax.compare.command import CompareCommand, tables_of
 from bots_jax.compare.measures import (
     COSTS,
     MOMENTS,
@@ -219,6 +219,26 @@ def test_learning_curves(ax, two):
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["uniform", "bots"]
 
 
+def test_lead_curves(ax, two):
+    """Pair by pair: at the end the paired interval, at the start nothing."""
+    ends = {arm: [100 * c["success"][-1] for c in two[arm]] for arm in two}
+    wanted = paired_interval(ends["bots"], ends["uniform"], min_pairs=2)
+    rollouts, (mean, low, high) = figures.lead_over_baseline(
+        two["bots"], two["uniform"]
+    )
+    assert rollouts[0] == 0 and rollouts[-1] == two["bots"][0]["rollouts"][-1]
+    assert (mean[-1], low[-1], high[-1]) == pytest.approx(wanted[:3])
+    pairs = zip(two["bots"], two["uniform"][::-1], strict=True)  # planted bug: no pairs
+    apart = [100 * (a["success"][-1] - b["success"][-1]) for a, b in pairs]
+    assert np.ptp(apart) != pytest.approx(
+        np.ptp(np.subtract(ends["bots"], ends["uniform"]))
+    )
+    figures.lead_curves(ax, two, "T")
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["bots"]
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), mean)
+    figures.lead_curves(Figure().subplots(), {"uniform": two["uniform"]})
+
+
 def test_picked_curves_skip_what_was_not_measured(ax, two):
     figures.picked_curves(ax, two, "effective_task_ratio", "ratio")
     line = ax.get_lines()[1]
@@ -249,6 +269,9 @@ def test_all_figures_are_drawn_without_warnings(arms, runs, tmp_path):
     some = {arm: runs[arm][:2] for arm in arms or runs}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = save_figures(tmp_path / "f", curves_of(some), compare_runs(some))
-    assert [path.name for path in paths] == ["learning.png", "picked.png", "times.png"]
+        paths = figures.save_figures(
+            tmp_path / "f", curves_of(some), compare_runs(some)
+        )
+    names = [path.name for path in paths]
+    assert names == ["learning.png", "lead.png", "picked.png", "times.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
