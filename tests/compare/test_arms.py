@@ -27,6 +27,7 @@ from bots_jax.plugins import reference_groups
 from bots_jax.selectors import uniform
 from bots_jax.types import Evidence
 from tests.compare.tiny import changed
+from tests.nights import nightly_but
 
 POOL = stand_in_pool(changed(num_tasks=32))._replace(
     num_groups=4, group_ids=jnp.arange(32, dtype=jnp.int32) % 4
@@ -285,7 +286,9 @@ def test_references_of_every_quality(name, quality):
         assert other is not None and (other != found).any()
 
 
-@pytest.mark.parametrize("name", ["adaptive_sources", "adaptive_groups"])
+@pytest.mark.parametrize(
+    "name", nightly_but(["adaptive_sources", "adaptive_groups"], "adaptive_groups")
+)
 def test_the_mix_of_sources_is_kept(name):
     """8 of 32 tasks, of 2 sources: half of the batch each, whoever looks better."""
     sources = jnp.arange(32, dtype=jnp.int32) % 2
