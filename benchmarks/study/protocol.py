@@ -12,8 +12,8 @@ from bots_jax.grpo.config import from_dict
 FOLDER = Path(__file__).parent
 PROTOCOL = FOLDER / "protocol.json"
 
-ABLATION = "ablation-"
-"""How the names of parts begin that change numbers of an arm."""
+MAIN, ABLATION = "main-", "ablation-"
+"""How names of parts begin: of the main tables; of those that change an arm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +125,13 @@ def read_protocol(path: Path = PROTOCOL) -> Protocol:
             raise ValueError(f"gains must be among {sorted(settings)}, got {name!r}.")
     for part in protocol.parts:
         check_specs(part.arms)
+        is_main = part.name.startswith(MAIN)
+        for arm in protocol.goal.arms:
+            if is_main and arm not in part.arms:
+                raise ValueError(
+                    f"part {part.name!r} must have all arms of the goal, got none of "
+                    f"{arm!r}."
+                )
         if part.setting not in settings:
             raise ValueError(
                 f"setting of part {part.name!r} must be one of {sorted(settings)}, "

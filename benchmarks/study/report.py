@@ -16,7 +16,7 @@ from .. import harness, machine
 from . import figures
 from .found import Found
 from .gain_table import gain_table, read_gains
-from .protocol import FOLDER, read_protocol
+from .protocol import FOLDER, MAIN, read_protocol
 from .study import RESULTS
 from .tables import (
     admission_table,
@@ -87,7 +87,7 @@ def report(command: ReportCommand) -> dict[str, str]:
             markdown(gain_table(name, rows)) for name, rows in gains.items()
         ),
     }
-    main = [found for found in shown if found.part.name.startswith("main-")]
+    main = [found for found in shown if found.part.name.startswith(MAIN)]
     if main:
         blocks["summary"] = markdown(summary_table(main, main[0].part.arms))
         blocks["rival"] = markdown(rival_table(main, "bots", main[0].part.arms))
