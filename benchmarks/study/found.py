@@ -47,6 +47,6 @@ class Found:
             record = self._store.read(cell)
             if record is not None:
                 records.append(record)
-                start = record["start"], records[0]["start"]
+                start = record.get("start"), records[0].get("start")
                 check_same_start(self._store.path(cell), *start)
         return records

@@ -68,11 +68,17 @@ def report(command: ReportCommand) -> dict[str, str]:
       The blocks, by name.
 
     Raises:
-      ValueError: for a block without its markers in the page.
+      ValueError: for a block without its markers in the page, or no part of which two
+        seeds are there; the page is left as it was.
     """
     protocol = read_protocol(command.protocol)
     parts = [Found(protocol, part, command.results) for part in protocol.parts]
     shown = [found for found in parts if found.reports]
+    if not shown:
+        raise ValueError(
+            f"{command.results} must hold two seeds of a part of the protocol, "
+            "got none."
+        )
     gains = {
         name: read_gains(command.results / name / "gains.json")
         for name in protocol.settings

@@ -25,11 +25,6 @@ _PROGRAMS = "programs"
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
-def start_directory(store: ResultStore, start: int) -> pathlib.Path:
-    """Tells where what arms share from one start is kept."""
-    return store.directory / SHARED / str(start)
-
-
 def prepare_starts(
     store: ResultStore,
     settings: CompareSettings,
@@ -60,8 +55,7 @@ def prepare_starts(
     prints: dict[int, str] = {}
     if workers == 1 or len(starts) == 1:
         for start in starts:
-            directory = start_directory(store, start)
-            shared = prepare_shared(settings.at_start(start), directory, quiet)
+            shared = _read_start(store.directory, settings, start, quiet)
             prints[start] = shared.fingerprint
             tell(f"start {start}", 1)
         return prints
@@ -109,10 +103,10 @@ def run_cells(
 
 
 def _read_start(
-    directory: pathlib.Path, settings: CompareSettings, start: int
+    directory: pathlib.Path, settings: CompareSettings, start: int, quiet: bool = True
 ) -> Shared:
     folder = directory / SHARED / str(start)
-    return prepare_shared(settings.at_start(start), folder, quiet=True)
+    return prepare_shared(settings.at_start(start), folder, quiet)
 
 
 _start_of_worker = functools.lru_cache(maxsize=1)(_read_start)

@@ -36,10 +36,10 @@ def check_groups(
       ValueError: groups must be in [0, 1], got 2 at index 1.
     """
     ids = np.asarray(groups)
-    if ids.ndim != 1 or not ids.size:
-        raise ValueError(f"{name} must have shape (num_tasks,), got {ids.shape}.")
     if num_tasks is not None:
         checks.check_shape(name, ids, ((num_tasks,),))
+    if ids.ndim != 1 or not ids.size:
+        raise ValueError(f"{name} must have shape (num_tasks,), got {ids.shape}.")
     checks.check_dtype(name, ids, (np.integer,), "integers")
     if num_groups is not None:
         num_groups = checks.check_count("num_groups", num_groups)

@@ -57,10 +57,10 @@ def reference_groups(
         )
     checks.check_dtype("references", rates, (np.floating,), "floating point")
     checks.check_in_range("references", rates, 0.0, 1.0)
-    cuts = np.asarray(edges, np.float64)
-    is_increasing = cuts.ndim == 1 and bool((np.diff(cuts) > 0).all())
-    if not is_increasing or not ((cuts > 0) & (cuts < 1)).all():
-        raise ValueError(f"edges must increase within (0, 1), got {edges!r}.")
+    cuts = np.asarray(edges)
+    is_numbers = cuts.ndim == 1 and np.issubdtype(cuts.dtype, np.floating)
+    if not is_numbers or not (np.diff(cuts, prepend=0, append=1) > 0).all():
+        raise ValueError(f"edges must increase within (0, 1), got {edges!r:.60}.")
     if groups is None:
         groups, num_groups = np.zeros(len(rates), np.int32), 1
     ids, num_groups = check_groups(groups, num_groups, len(rates))

@@ -138,8 +138,8 @@ def adaptive(
     check_coverage(coverage, num_tasks, batch_size, num_groups)
     if selection == "race" and needs_stages(coverage):
         raise ValueError(
-            "selection must be 'sweep' or 'auto' with a review share or quotas, "
-            "got 'race'."
+            "selection must be 'sweep' or 'auto' with a review share or quotas, which "
+            "group_ids give unless there is a coverage; got 'race'."
         )
     rule = check_scoring(
         Scoring(

@@ -98,6 +98,15 @@ def test_an_unknown_part_is_refused(tmp_path):
         run(RunCommand(output=tmp_path, parts=("main-poems",)))
 
 
+def test_a_report_of_nothing_leaves_the_page_as_it_was(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(README.read_text())
+    with pytest.raises(ValueError, match="must hold two seeds of a part of the pro"):
+        report(ReportCommand(results=tmp_path / "nowhere", readme=page, front=page))
+    assert page.read_text() == README.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def tiny_protocol(folder: Path) -> Path:
     settings = dataclasses.replace(SETTINGS, belief_tasks=32, task_seed=1, starts=2)
     values = {

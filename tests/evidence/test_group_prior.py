@@ -128,6 +128,7 @@ def test_a_mean_of_one_half_is_not_a_chance_of_one_half():
     "parents, sentence",
     [
         ([0, 1], "parents must have shape (3,), got (2,)."),
+        ([[0, 1, 0]], "parents must have shape (3,), got (1, 3)."),
         ([0.0, 1.0, 1.0], "parents must be integers, got dtype float64."),
         ([0, 3, 0], "parents must be in [0, 2], got 3 at index 1."),
     ],

@@ -45,6 +45,14 @@ def test_every_group_knows_its_parent():
         (np.zeros((2, 1)), {"groups": [0]}, "groups must have shape (2,), got (1,)."),
         (np.zeros((2, 1)), {"edges": (0.5, 0.5)}, "edges must increase within (0, 1),"),
         (np.zeros((2, 1)), {"edges": (0.0,)}, "edges must increase within (0, 1), got"),
+        (np.zeros((2, 1)), {"edges": (1.0,)}, "edges must increase within (0, 1), got"),
+        (np.zeros((2, 1)), {"edges": ("a",)}, "edges must increase within (0, 1), got"),
+        (np.zeros((2, 1)), {"edges": (np.nan,)}, "edges must increase within (0, 1), "),
+        (
+            np.zeros((2, 1)),
+            {"edges": None},
+            "edges must increase within (0, 1), got No",
+        ),
         (
             np.zeros((2, 11)),
             {},

@@ -285,7 +285,7 @@ def test_groups_keep_their_share_of_the_pool():
                 "temperature": 0.5,
                 "coverage": bots_jax.Coverage(review_share=0.2),
             },
-            "'sweep' or 'auto' with a review share or quotas, got 'race'",
+            "'sweep' or 'auto' with a review share or quotas, .*; got 'race'",
         ),
         ({"prior_alpha": 0}, "prior_alpha must be in"),
     ],
