@@ -116,14 +116,18 @@ class Shard(NamedTuple):
 
         Args:
           k: at most the number of rows.
-          values: float32 [min(k, size)], the largest of this block, largest first.
-          columns: arrays of the same length.
+          values: float32 [..., min(k, size)], the largest of this block, largest first.
+          columns: arrays of the same shape.
 
         Returns:
-          The values and columns, [k] each; ties go to the earlier block.
+          The values and columns, [..., k] each; ties go to the earlier block.
         """
         if self.axis is None:
             return values, *columns
-        every = lambda x: lax.all_gather(x, self.axis, tiled=True)  # noqa: E731
+        last = values.ndim - 1
+        every = lambda x: lax.all_gather(  # noqa: E731
+            x, self.axis, axis=last, tiled=True
+        )
         values, place = lax.top_k(every(values), k)
-        return values, *(every(column)[place] for column in columns)
+        take = lambda x: jnp.take_along_axis(every(x), place, axis=last)  # noqa: E731
+        return values, *(take(column) for column in columns)

@@ -147,6 +147,7 @@ CASES = [
         lambda n: {
             "plugin": bots_jax.plugins.group_prior(np.arange(n) % 5, parents=_PARENTS),
             "group_ids": np.arange(n) % 3,
+            "selection": "race",
         },
         False,
     ),

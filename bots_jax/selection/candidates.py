@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from bots_jax.selection.choose import race_rates
 from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import JudgeFn, sweep_judged
 from bots_jax.selection.pool import Candidates, Pool
+from bots_jax.selection.rates import race_rates
 from bots_jax.selection.top_k import rankable
 
 _RACE_SHARE = 24  # of the pool per candidate; below it a sweep is cheaper

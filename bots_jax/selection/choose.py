@@ -10,31 +10,27 @@ Each rule comes in both ways, with the same law:
 A race that is given up is completed by a sweep, from what the race has left open.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from bots_jax import counter_bits
 from bots_jax.beta import beta_mean, sample_beta
 from bots_jax.beta.density import density_bound
 from bots_jax.selection.completion import Found, Selection, completed, swept
-from bots_jax.selection.gumbel import gumbel_noise, temper
+from bots_jax.selection.gumbel import temper
 from bots_jax.selection.pool import Candidates, Pool
-from bots_jax.selection.race import TIME_LIMIT, race_nearest
+from bots_jax.selection.race import race_nearest
+from bots_jax.selection.rates import race_rates
 from bots_jax.selection.scores import (
     posterior_means,
     target_distance_scores,
     target_log_density,
 )
-from bots_jax.selection.sweep import sweep
-from bots_jax.selection.walk import Words, walk
+from bots_jax.selection.sweep import Chosen, sweep
 from bots_jax.types import EstimateFn, ScoreFn
-
-_FIRST = np.float32(1e30)  # a score that no other reaches
 
 
 def sweep_draws(
@@ -162,8 +158,8 @@ def race_draws(
         return target_distance_scores(draws, task.target), draws, task.eligible
 
     return completed(
-        batch_size,
-        found,
+        Chosen(found.task_ids[:batch_size], found.draws[:batch_size]),
+        found.num_found >= batch_size,
         near.num_points,
         lambda: sweep(pool.here, batch_size, score),
     )
@@ -176,6 +172,7 @@ def race_tempered_draws(
     temperature: Any,
     *,
     above_one: bool = False,
+    slots: tuple[int, ...] = (),
 ) -> Selection:
     """Tempered choice by distance: tasks arrive at rate exp(-|draw - target| / T).
 
@@ -188,6 +185,7 @@ def race_tempered_draws(
       batch_size: B.
       temperature: > 0; T, tau in the official code.
       above_one: promise that every alpha and beta is >= 1.
+      slots: of each group that is to have some, as in `race_rates`.
 
     Returns:
       The batch; its law is that of `sweep_draws` at the same temperature.
@@ -208,7 +206,7 @@ def race_tempered_draws(
         )
         return target_distance_scores(draws, task.target) / temperature, draws
 
-    return race_rates(race_key, pool, batch_size, judge, jnp.float32(0))
+    return race_rates(race_key, pool, batch_size, judge, jnp.float32(0), slots)
 
 
 def sweep_scores(
@@ -284,69 +282,3 @@ def race_target_density(
         return scores / temperature, beta_mean(task.alpha, task.beta)
 
     return race_rates(key, pool, batch_size, judge, jnp.log(bound) / temperature)
-
-
-def race_rates(
-    key: Array,
-    pool: Pool,
-    batch_size: int,
-    judge: Callable[[Candidates, Array], tuple[Array, Array]],
-    log_bound: Array,
-) -> Selection:
-    """Lets tasks arrive at rate exp(log_rate - log_bound); the first B win.
-
-    Arrivals at constant rates have no memory: where the walk ends, the tasks that are
-    still to come race anew, which is Gumbel noise on their log rates.
-
-    Args:
-      key: consumed.
-      pool: the tasks.
-      batch_size: B.
-      judge: (candidates, task_ids) -> log rates [P], and the success chances [P] that
-        they are judged by.
-      log_bound: float32 scalar, at least every log rate; where it is too small, every
-        task is swept.
-
-    Returns:
-      The batch; its law is that of Gumbel noise added to the log rates.
-
-    Example:
-      >>> ones = jnp.ones(4096)
-      >>> pool = Pool(4096, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
-      ...             jnp.float32(0.5), jnp.array(True))
-      >>> judge = lambda task, ids: (jnp.zeros(ids.shape), task.alpha)
-      >>> int(race_rates(jax.random.key(0), pool, 4, judge, jnp.float32(0)).path)
-      1
-    """
-    walk_key, noise_key = jax.random.split(key)
-    noise_key = counter_bits.shared(noise_key)
-    words: Words = counter_bits.key_words(walk_key)
-    usable = jnp.isfinite(log_bound)
-
-    def chance(task_ids: Array, times: Array, bits: Array) -> Array:
-        del times, bits
-        task = pool.at(task_ids)
-        log_rate, _ = judge(task, task_ids)
-        return jnp.where(task.eligible, jnp.exp(log_rate - log_bound), 0)
-
-    limit = jnp.where(usable, TIME_LIMIT, 0)
-    arrived = walk(words, pool.num_tasks, batch_size, limit, chance)
-    ids = jnp.maximum(arrived.task_ids, 0)
-    num_found = jnp.where(arrived.exceeded, 0, arrived.num_found)
-    found = Found(arrived.task_ids, judge(pool.at(ids), ids)[1], num_found)
-    order = lax.iota(jnp.float32, ids.shape[0]) / np.float32(ids.shape[0])
-
-    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
-        task = pool.block(start, size)
-        block_ids = pool.here.task_ids(start, size)
-        log_rate, draws = judge(task, block_ids)
-        scores = log_rate + gumbel_noise(noise_key(), block_ids)
-        first = scores.at[found.place(block_ids)]
-        return first.set(_FIRST * (2 - order), mode="drop"), draws, task.eligible
-
-    return completed(
-        batch_size,
-        found,
-        arrived.num_points,
-        lambda: sweep(pool.here, batch_size, score),
-    )

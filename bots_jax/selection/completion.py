@@ -60,7 +60,7 @@ def swept(chosen: Chosen) -> Selection:
 
 
 def completed(
-    batch_size: int, found: Found, num_points: Array, complete: Callable[[], Chosen]
+    raced: Chosen, enough: Array, num_points: Array, complete: Callable[[], Chosen]
 ) -> Selection:
     """Takes what a race found, or completes it by a sweep if that is not enough.
 
@@ -68,8 +68,8 @@ def completed(
     needed; lax.cond would run it in every lane of a vmap, and copies on CPU.
 
     Args:
-      batch_size: B.
-      found: at least [B] slots.
+      raced: the batch, if it is enough.
+      enough: bool.
       num_points: int32, points that the race looked at.
       complete: sweeps, given what was found.
 
@@ -77,12 +77,10 @@ def completed(
       The batch.
 
     Example:
-      >>> one = Found(jnp.array([4]), jnp.float32([0.5]), jnp.int32(1))
-      >>> completed(1, one, jnp.int32(9), lambda: Chosen(*one[:2])).task_ids
+      >>> one = Chosen(jnp.array([4]), jnp.float32([0.5]))
+      >>> completed(one, jnp.bool_(True), jnp.int32(9), lambda: one).task_ids
       Array([4], dtype=int32)
     """
-    enough = found.num_found >= batch_size
-    raced = Chosen(found.task_ids[:batch_size], found.draws[:batch_size])
     _, chosen = lax.while_loop(
         lambda carry: carry[0],
         lambda carry: (jnp.bool_(False), complete()),

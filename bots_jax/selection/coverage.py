@@ -1,6 +1,6 @@
 """Coverage control: what keeps a greedy rule from training a few tasks for ever.
 
-A batch is filled in stages, each by its own rule, from tasks that no stage before took:
+A batch is filled in stages, from tasks that no stage before took:
 
     review   tasks that look mastered or hopeless, uniformly: none is abandoned for good
     quotas   for every group its guaranteed slots, by the rule of the selector
@@ -22,10 +22,12 @@ from jax import Array
 
 from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean
-from bots_jax.selection.completion import SWEPT, Selection
+from bots_jax.selection.completion import Selection, swept
+from bots_jax.selection.group_sweep import sweep_groups
 from bots_jax.selection.gumbel import gumbel_noise, temper
 from bots_jax.selection.pool import Candidates, Pool
-from bots_jax.selection.sweep import sweep
+from bots_jax.selection.rates import with_groups
+from bots_jax.selection.sweep import Chosen, sweep
 
 JudgeFn = Callable[[Candidates, Array], tuple[Array, Array]]
 """(candidates, task_ids) -> scores [P], and the success chances [P] behind them."""
@@ -48,20 +50,6 @@ class Coverage(NamedTuple):
     review_below: float = 0.1
     review_above: float = 0.9
     quotas: tuple[float, ...] | None = None
-
-
-class Stage(NamedTuple):
-    """Some slots of a batch.
-
-    Attributes:
-      size: how many slots, >= 1.
-      judge: by what they are filled.
-      allowed: candidates -> bool [P], who may fill them; None for all eligible.
-    """
-
-    size: int
-    judge: JudgeFn
-    allowed: Callable[[Candidates], Array] | None = None
 
 
 def check_coverage(
@@ -133,89 +121,80 @@ def needs_stages(coverage: Coverage) -> bool:
     return coverage.review_share > 0 or coverage.quotas is not None
 
 
-def make_stages(
-    key: Array, coverage: Coverage, batch_size: int, judge: JudgeFn
-) -> tuple[Stage, ...]:
-    """Lays out the stages of a batch.
-
-    Args:
-      key: consumed; for the review.
-      coverage: checked.
-      batch_size: B.
-      judge: the selector's rule.
-
-    Returns:
-      Stages, of which the last may fill the whole batch.
-
-    Example:
-      >>> import jax
-      >>> coverage = Coverage(review_share=0.1, quotas=(0.5, 0.3))
-      >>> stages = make_stages(jax.random.key(0), coverage, 20, lambda task, ids: ids)
-      >>> [stage.size for stage in stages]
-      [2, 10, 6, 20]
-    """
-    stages = []
-    noise_key = counter_bits.shared(key)
-
-    def by_chance(task: Candidates, ids: Array) -> tuple[Array, Array]:
-        return gumbel_noise(noise_key(), ids), beta_mean(task.alpha, task.beta)
-
-    def is_settled(task: Candidates) -> Array:
-        mean = beta_mean(task.alpha, task.beta)
-        low, high = np.float32(coverage.review_below), np.float32(coverage.review_above)
-        return (mean < low) | (mean > high)
-
-    review = int(np.ceil(coverage.review_share * batch_size - 1e-6))
-    if review:
-        stages.append(Stage(review, by_chance, is_settled))
-    for group, share in enumerate(coverage.quotas or ()):
-        size = int(share * batch_size + 1e-6)
-        if size:
-            stages.append(Stage(size, judge, _in_group(group)))
-    return (*stages, Stage(batch_size, judge))
-
-
-def _in_group(group: int) -> Callable[[Candidates], Array]:
-    def allowed(task: Candidates) -> Array:
-        assert task.facts is not None
-        return task.facts.group_ids == np.int32(group)
-
-    return allowed
-
-
-def choose_in_stages(
-    pool: Pool, batch_size: int, stages: tuple[Stage, ...]
+def choose_covered(
+    key: Array, pool: Pool, batch_size: int, coverage: Coverage, judge: JudgeFn
 ) -> Selection:
     """Fills a batch stage by stage; a task that was taken is not taken again.
 
-    Slots that a stage cannot fill go to the last one. If the stages before it hold
-    more than a batch together, the last ones of them are cut.
+    Slots that a stage cannot fill go to the last one. The review costs a sweep of all
+    tasks, everything else one more, however many groups there are.
 
     Args:
+      key: consumed; for the review.
       pool: the tasks.
       batch_size: B.
-      stages: the last one with a size of B and no restriction.
+      coverage: checked.
+      judge: the selector's rule.
 
     Returns:
-      The batch, in the order of the stages, the best first within each.
+      The batch: the review, groups in their order, the rest; the best first in each.
 
     Example:
+      >>> import jax
       >>> ones = jnp.ones(8)
-      >>> pool = Pool(8, lambda cut: (cut(ones), cut(ones)), jnp.float32(2),
+      >>> pool = Pool(8, lambda cut: (cut(ones * 9), cut(ones)), jnp.float32(10),
       ...             jnp.float32(0.5), jnp.array(True))
       >>> judge = lambda task, ids: (ids.astype(jnp.float32), task.alpha)
-      >>> odd = Stage(1, lambda task, ids: (-ids.astype(jnp.float32), task.alpha))
-      >>> choose_in_stages(pool, 3, (odd, Stage(3, judge))).task_ids
-      Array([0, 7, 6], dtype=int32)
+      >>> coverage = Coverage(review_share=0.3, review_above=0.8)
+      >>> chosen = choose_covered(jax.random.key(0), pool, 3, coverage, judge)
+      >>> chosen.task_ids.shape, set(chosen.task_ids[1:].tolist()) <= {7, 6, 5}
+      ((3,), True)
     """
-    taken = jnp.zeros((0,), jnp.int32)
-    draws = jnp.zeros((0,), jnp.float32)
-    for stage in stages:
-        chosen = sweep(pool.here, stage.size, _scores_of(pool, stage, taken))
-        taken = jnp.concatenate([taken, chosen.task_ids])
-        draws = jnp.concatenate([draws, chosen.draws])
-    order = jnp.argsort(taken < 0, stable=True)[:batch_size]
-    return Selection(taken[order], draws[order], jnp.int32(SWEPT), jnp.int32(0))
+    taken = _nobody()
+    review = int(np.ceil(coverage.review_share * batch_size - 1e-6))
+    if review:
+        taken = _review(key, pool, review, coverage)
+    score = _scores_of(pool, judge, taken.task_ids)
+    # Rounding up the review may leave a slot less than the quotas want.
+    slots = guaranteed_slots(coverage, batch_size)
+    if any(slots):
+        grouped, witness = with_groups(pool, score), counter_bits.key_words(key)[0]
+        rest = sweep_groups(pool.here, batch_size, slots, grouped, witness)
+    else:
+        rest = sweep(pool.here, batch_size, score)
+    if not review:
+        return swept(rest)
+    ids, draws = (jnp.concatenate(pair) for pair in zip(taken, rest, strict=True))
+    order = jnp.argsort(ids < 0, stable=True)[:batch_size]
+    return swept(Chosen(ids[order], draws[order]))
+
+
+def guaranteed_slots(coverage: Coverage, batch_size: int) -> tuple[int, ...]:
+    """Counts the slots that quotas give to each group, rounded down; () for none.
+
+    Example:
+      >>> guaranteed_slots(Coverage(quotas=(0.5, 0.3)), 20)
+      (10, 6)
+    """
+    return tuple(int(share * batch_size + 1e-6) for share in coverage.quotas or ())
+
+
+def _nobody() -> Chosen:
+    return Chosen(jnp.zeros((0,), jnp.int32), jnp.zeros((0,), jnp.float32))
+
+
+def _review(key: Array, pool: Pool, size: int, coverage: Coverage) -> Chosen:
+    """Takes tasks that look settled, uniformly."""
+    noise_key = counter_bits.shared(key)
+    low, high = np.float32(coverage.review_below), np.float32(coverage.review_above)
+
+    def score(start: Array, size: int) -> tuple[Array, Array, Array]:
+        task, ids = pool.block(start, size), pool.here.task_ids(start, size)
+        mean = beta_mean(task.alpha, task.beta)
+        is_settled = (mean < low) | (mean > high)
+        return gumbel_noise(noise_key(), ids), mean, task.eligible & is_settled
+
+    return sweep(pool.here, size, score)
 
 
 def sweep_judged(
@@ -242,8 +221,9 @@ def sweep_judged(
       >>> sweep_judged(jax.random.key(0), pool, 2, judge, 0.0).task_ids
       Array([7, 6], dtype=int32)
     """
-    stage = Stage(batch_size, tempered(key, judge, temperature))
-    return choose_in_stages(pool, batch_size, (stage,))
+    noisy = tempered(key, judge, temperature)
+    score = _scores_of(pool, noisy, _nobody().task_ids)
+    return swept(sweep(pool.here, batch_size, score))
 
 
 def tempered(key: Array, judge: JudgeFn, temperature: Any) -> JudgeFn:
@@ -266,14 +246,12 @@ def tempered(key: Array, judge: JudgeFn, temperature: Any) -> JudgeFn:
 
 
 def _scores_of(
-    pool: Pool, stage: Stage, taken: Array
+    pool: Pool, judge: JudgeFn, taken: Array
 ) -> Callable[[Array, int], tuple[Array, Array, Array]]:
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task, ids = pool.block(start, size), pool.here.task_ids(start, size)
-        scores, draws = stage.judge(task, ids)
+        scores, draws = judge(task, ids)
         allowed = jnp.broadcast_to(task.eligible, ids.shape)
-        if stage.allowed is not None:
-            allowed = allowed & stage.allowed(task)
         if taken.shape[0]:
             place = taken - ids[0]
             is_here = (taken >= 0) & (place >= 0) & (place < size)

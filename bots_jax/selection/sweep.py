@@ -1,8 +1,9 @@
 """The B most wanted of all N tasks, scored block by block in little memory."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -26,7 +27,7 @@ class Chosen(NamedTuple):
 
 
 Ranked = tuple[Array, Array, Array]
-"""Scores that `lax.top_k` ranks as wanted, whose they are, and the draws."""
+"""Scores that `lax.top_k` ranks as wanted, whose they are, and the draws; [..., k]."""
 
 
 def sweep(
@@ -60,48 +61,95 @@ def sweep(
     """
     k = min(batch_size, shard.size)
 
-    def rank(start: Array, size: int, is_new: Array) -> Ranked:
+    def rank(start: Array, size: int, is_new: Array) -> list[Ranked]:
         scores, draws, eligible = score(start, size)
         ids = shard.task_ids(start, size)
         wanted = eligible & is_new & shard.is_task(ids)
-        return rankable(scores, wanted), ids, draws
+        return [best_of(k, rankable(scores, wanted), ids, draws)]
 
-    best = _best_here(shard.size, k, rank, max(block_size, k))
-    values, task_ids, draws = shard.merge(batch_size, *best)
+    (best,) = best_of_blocks(shard.size, rank, max(block_size, k))
+    return as_chosen(shard.merge(batch_size, *best))
+
+
+def best_of(k: int, values: Array, ids: Array, draws: Array) -> Ranked:
+    """Takes the k highest along the last axis, ties to the earlier one.
+
+    Example:
+      >>> best_of(1, jnp.float32([1, 3]), jnp.arange(2), jnp.zeros(2))[1]
+      Array([1], dtype=int32)
+    """
+    values, place = lax.top_k(values, k)
+    take = lambda x: jnp.take_along_axis(  # noqa: E731
+        x, place, axis=-1, mode="promise_in_bounds"
+    )
+    return values, take(ids), take(draws)
+
+
+def as_chosen(best: tuple[Array, ...]) -> Chosen:
+    """Leaves slots open that only tasks which may not be chosen would fill.
+
+    Example:
+      >>> as_chosen((jnp.float32([-jnp.inf]), jnp.arange(1), jnp.zeros(1))).task_ids
+      Array([-1], dtype=int32)
+    """
+    values, task_ids, draws = best
     return Chosen(jnp.where(values == -jnp.inf, -1, task_ids), draws)
 
 
-def _best_here(
-    num_rows: int, k: int, rank: Callable[[Array, int, Array], Ranked], block_size: int
-) -> Ranked:
-    """Takes the k highest of this device: scores, ids and draws, [k] each."""
+def best_of_blocks(
+    num_rows: int,
+    rank: Callable[[Array, int, Array], list[Ranked]],
+    block_size: int,
+) -> list[Ranked]:
+    """Ranks the rows of this device block by block.
+
+    Args:
+      num_rows: of this device.
+      rank: (start, size, is_new) -> the best of a block, best first, in as many ways
+        as are wanted; rows that are not new must rank as not wanted.
+      block_size: rows at a time, at least the most that are kept of them, or up to
+        twice as many.
+
+    Returns:
+      The best of all rows, in as many ways.
+
+    Example:
+      >>> def rank(start, size, is_new):
+      ...     ids = start + jnp.arange(size)
+      ...     values = jnp.where(is_new, ids % 7, -jnp.inf)
+      ...     return [best_of(2, values, ids, values)]
+      >>> best_of_blocks(10, rank, 4)[0][1]
+      Array([6, 5], dtype=int32)
+    """
     num_blocks = num_rows // block_size
     if num_blocks <= 1:
-        scores, ids, draws = rank(jnp.int32(0), num_rows, jnp.bool_(True))
-        values, here = lax.top_k(scores, k)
-        return values, ids[here], draws[here]
+        return rank(jnp.int32(0), num_rows, jnp.bool_(True))
 
     # At least k, and even: XLA halves a loop between two cores, and one of odd length
     # is not vectorised.
     size = -(-num_rows // (2 * num_blocks)) * 2
 
-    def merge(number: Array, best: Ranked) -> Ranked:
+    def look(number: Array) -> list[Ranked]:
         # The last block ends with the rows; what it shares with the one before is out.
         start = jnp.minimum(number * size, num_rows - size)
         is_new = start + lax.iota(jnp.int32, size) >= number * size
-        scores, ids, draws = rank(start, size, is_new)
-        values, here = lax.top_k(scores, k)
-        # Ties go to the lower id, which came in an earlier block.
-        values, place = lax.top_k(jnp.concatenate([best[0], values]), k)
-        new = ids[here], draws[here]
-        joined = [
-            jnp.concatenate(pair)[place] for pair in zip(best[1:], new, strict=True)
-        ]
-        return values, joined[0], joined[1]
+        return rank(start, size, is_new)
 
-    start = (
-        jnp.full((k,), -jnp.inf, jnp.float32),
-        jnp.full((k,), -1, jnp.int32),
-        jnp.zeros((k,), jnp.float32),
-    )
+    def merge(number: Array, best: list[Ranked]) -> list[Ranked]:
+        # Ties go to the lower id, which came in an earlier block.
+        merged = []
+        for old, new in zip(best, look(number), strict=True):
+            joined = (jnp.concatenate(pair, -1) for pair in zip(old, new, strict=True))
+            merged.append(best_of(old[0].shape[-1], *joined))
+        return merged
+
+    def nothing(ranked: Any) -> Ranked:
+        values, ids, draws = ranked
+        return (
+            jnp.full(values.shape, -jnp.inf, values.dtype),
+            jnp.full(ids.shape, -1, ids.dtype),
+            jnp.zeros(draws.shape, draws.dtype),
+        )
+
+    start = [nothing(ranked) for ranked in jax.eval_shape(look, jnp.int32(0))]
     return lax.fori_loop(jnp.int32(0), jnp.int32(num_blocks), merge, start)

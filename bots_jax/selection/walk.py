@@ -20,6 +20,7 @@ from bots_jax.repeats import first_occurrence
 
 _ROW = 64  # of a prefix sum by a triangular matrix
 _HOPE = np.float32(0.8)  # of the arrivals that are missing at the pace so far
+_PATIENCE = np.float32(1 / 8)  # of an arrival, so that bad luck at first ends nothing
 
 Words = tuple[Array, Array]
 
@@ -32,6 +33,7 @@ class Arrivals(NamedTuple):
       times: float32 [C], when they arrived.
       bits: uint32 [C], a random word of each, as `chance` saw it.
       num_found: int32; below B if the walk was given up.
+      complete: bool, False if the walk was given up.
       end: float32, every arrival before this time was found.
       num_points: int32, points that were looked at.
       exceeded: bool, a chance above 1 was met, so that the law is not the one wanted.
@@ -41,9 +43,25 @@ class Arrivals(NamedTuple):
     times: Array
     bits: Array
     num_found: Array
+    complete: Array
     end: Array
     num_points: Array
     exceeded: Array
+
+
+class Kept(NamedTuple):
+    """Which arrivals a batch may need, if not simply the first B.
+
+    Attributes:
+      keep: bool [C], at most B of them.
+      complete: bool, whether no later arrival is needed.
+      share: float32, how much of what is wanted has arrived, by which the walk judges
+        its pace; of several things that are wanted, the least.
+    """
+
+    keep: Array
+    complete: Array
+    share: Array
 
 
 class _State(NamedTuple):
@@ -52,6 +70,8 @@ class _State(NamedTuple):
     next_point: Array
     end: Array
     num_found: Array
+    complete: Array
+    share: Array
     points: Array
     times: Array
     exceeded: Array
@@ -173,12 +193,18 @@ def chunk_size(batch_size: int, num_tasks: int) -> int:
 
 
 SettleFn = Callable[[Points, Array, Array], Array]
+KeepFn = Callable[[Array, Array], Kept]
 
 
 def _settled(
-    state: _State, key: Words, num_tasks: int, settle: SettleFn | None
+    state: _State,
+    key: Words,
+    num_tasks: int,
+    batch_size: int,
+    settle: SettleFn | None,
+    keep_needed: KeepFn | None,
 ) -> _State:
-    """Drops what a second look rejects, and tasks that arrived before."""
+    """Drops what a second look rejects, tasks that arrived before, and the needless."""
     capacity = state.points.shape[0]
     rows = lax.iota(jnp.int32, capacity)
     seen = look_at(key, state.points, num_tasks)
@@ -187,6 +213,9 @@ def _settled(
         keep &= settle(seen, state.times, state.points)
     ids = jnp.where(keep, seen.task_ids, -2 - rows)
     keep &= first_occurrence(ids) == rows
+    complete, share = jnp.sum(keep, dtype=jnp.int32) >= batch_size, state.share
+    if keep_needed is not None:
+        keep, complete, share = keep_needed(jnp.maximum(ids, 0), keep)
     count = jnp.sum(keep, dtype=jnp.int32)
 
     def compact(points: Array, times: Array) -> tuple[Array, Array]:
@@ -197,7 +226,9 @@ def _settled(
     points, times = lax.cond(
         count < state.num_found, compact, lambda *x: x, state.points, state.times
     )
-    return state._replace(points=points, times=times, num_found=count)
+    return state._replace(
+        points=points, times=times, num_found=count, complete=complete, share=share
+    )
 
 
 def walk(
@@ -207,6 +238,7 @@ def walk(
     time_limit: Array | float,
     chance: Callable[[Array, Array, Array], Array],
     settle: SettleFn | None = None,
+    keep_needed: KeepFn | None = None,
 ) -> Arrivals:
     """Walks until B tasks arrived, or until it is plain that the limit comes first.
 
@@ -222,6 +254,8 @@ def walk(
       chance: (task_ids, times, bits) -> chance of acceptance, float32 [P].
       settle: (points, times, numbers) -> bool [C], a second look at what was accepted;
         it must say the same whenever it is asked about a point.
+      keep_needed: (task_ids, arrived) -> what is kept of the tasks that arrived, int32
+        [C] and bool [C], in their order, and whether that is all; None for the first B.
 
     Returns:
       The arrivals.
@@ -235,7 +269,14 @@ def walk(
     size = chunk_size(batch_size, num_tasks)
     capacity = batch_size + max(64, batch_size // 8)
     rate = np.float32(2**32 / (2**32 // num_tasks))  # of points, -1 among them
-    settled = functools.partial(_settled, key=key, num_tasks=num_tasks, settle=settle)
+    settled = functools.partial(
+        _settled,
+        key=key,
+        num_tasks=num_tasks,
+        batch_size=batch_size,
+        settle=settle,
+        keep_needed=keep_needed,
+    )
     time_limit = jnp.asarray(time_limit, jnp.float32)
 
     def body(state: _State) -> _State:
@@ -255,7 +296,7 @@ def walk(
         overflows = total > capacity  # then the next turn starts after the last kept
         last = jnp.where(overflows, at[-1], size - 1)
         end = jnp.minimum(times[last], time_limit)
-        state = _State(
+        state = state._replace(
             next_point=numbers[last] + 1,
             end=jnp.where(overflows, times[last], end),
             num_found=jnp.minimum(total, capacity),
@@ -266,28 +307,31 @@ def walk(
         return lax.cond(state.num_found >= batch_size, settled, lambda s: s, state)
 
     def unfinished(state: _State) -> Array:
-        found = state.num_found.astype(jnp.float32)
-        # At the pace so far, would the limit see B arrivals? (At the start: yes.)
-        hopeful = found * time_limit >= _HOPE * batch_size * state.end
-        wanted = (state.num_found < batch_size) & (state.end < time_limit)
-        return wanted & hopeful & ~state.exceeded
+        # At the pace so far, would the limit see what is wanted? (At the start: yes.)
+        found = state.num_found.astype(jnp.float32) + _PATIENCE
+        share = jnp.minimum(found / batch_size, state.share)
+        hopeful = share * time_limit >= _HOPE * state.end
+        return ~state.complete & (state.end < time_limit) & hopeful & ~state.exceeded
 
     start = _State(
         next_point=jnp.int32(0),
         end=jnp.float32(0),
         num_found=jnp.int32(0),
+        complete=jnp.bool_(False),
+        share=jnp.float32(np.inf),
         points=jnp.zeros((capacity,), jnp.int32),
         times=jnp.zeros((capacity,), jnp.float32),
         exceeded=jnp.bool_(False),
     )
     state = lax.while_loop(unfinished, body, start)
-    state = lax.cond(state.num_found < batch_size, settled, lambda s: s, state)
+    state = lax.cond(state.complete, lambda s: s, settled, state)
     seen = look_at(key, state.points, num_tasks)
     return Arrivals(
         task_ids=seen.task_ids,
         times=state.times,
         bits=seen.bits,
         num_found=state.num_found,
+        complete=state.complete,
         end=state.end,
         num_points=state.next_point,
         exceeded=state.exceeded,

@@ -14,7 +14,7 @@ from bots_jax import checks
 from bots_jax.evidence.plugin import Plugin
 from bots_jax.posterior.adaptation import FORGETTINGS, TRUSTS
 from bots_jax.posterior.explicit import CLOCKS
-from bots_jax.selection.coverage import Coverage, check_coverage, needs_stages
+from bots_jax.selection.coverage import Coverage, check_coverage, guaranteed_slots
 from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.values import expected_variance
 from bots_jax.selectors.belief import BetaSettings, beta_belief
@@ -96,8 +96,8 @@ def adaptive(
       progress_weight: added likewise, times how fast a task's success rate moves, >= 0.
       group_ids: int [N] >= 0, such as the source of each task, for quotas; without a
         `coverage` every group is given its share of the pool, rounded down, so that
-        the mix of sources stays what it is; a group costs a sweep of all tasks. None
-        without.
+        the mix of sources stays what it is. Where a source has nothing that is
+        wanted, a race waits in vain for it, and a sweep follows. None without.
       prior_alpha: in [0.01, 1e5], a scalar or [N]; by default 0.3 with a plug-in, which
         is to decide what is believed of tasks that were not rolled out, else 1.
       prior_beta: likewise.
@@ -136,10 +136,9 @@ def adaptive(
     if coverage is None:
         coverage = default_coverage(num_tasks, batch_size, group_ids)
     check_coverage(coverage, num_tasks, batch_size, num_groups)
-    if selection == "race" and needs_stages(coverage):
+    if selection == "race" and coverage.review_share > 0:
         raise ValueError(
-            "selection must be 'sweep' or 'auto' with a review share or quotas, which "
-            "group_ids give unless there is a coverage; got 'race'."
+            "selection must be 'sweep' or 'auto' with a review share, got 'race'."
         )
     rule = check_scoring(
         Scoring(
@@ -154,6 +153,10 @@ def adaptive(
         num_tasks,
     )
     above_one = is_above_one(prior_alpha) and is_above_one(prior_beta)
+    race = None
+    if not coverage.review_share:
+        slots = guaranteed_slots(coverage, batch_size)
+        race = rule.race(selection, num_tasks, batch_size, above_one, slots)
     belief = BetaSettings(
         num_tasks=num_tasks,
         prior_alpha=prior_alpha,
@@ -170,7 +173,7 @@ def adaptive(
         belief=beta_belief(belief, above_one),
         make_judge=rule.make_judge(above_one),
         temperature=temperature,
-        race=rule.race(selection, num_tasks, batch_size, above_one),
+        race=race,
         coverage=coverage,
         target_success_prob=target_success_prob,
         pacing=pacing,

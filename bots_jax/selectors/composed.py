@@ -19,8 +19,7 @@ from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import (
     Coverage,
     JudgeFn,
-    choose_in_stages,
-    make_stages,
+    choose_covered,
     needs_stages,
     rested,
     sweep_judged,
@@ -60,8 +59,8 @@ class Composed(NamedTuple):
       belief: what is kept of the tasks.
       make_judge: key -> rule; the key is consumed.
       temperature: of Gumbel noise on the rule's scores, >= 0.
-      race: (key, pool) -> batch, the same law without a sweep; None for none. Not used
-        with stages or candidates.
+      race: (key, pool) -> batch, the same law, coverage included, without a sweep; None
+        for none. Not used with candidates.
       num_candidates: tasks picked at random that the rule chooses among; None for all.
       coverage: what keeps the pool in play.
       target_success_prob: a number or [N].
@@ -282,7 +281,7 @@ def make_pool(parts: Composed, state: ComposedState, shard: Shard) -> Pool:
 
 
 def choose(key: Array, pool: Pool, parts: Composed) -> Selection:
-    """Chooses a batch: in stages, among candidates, by a race, or by a sweep.
+    """Chooses a batch: by a race, in stages, among candidates, or by a sweep.
 
     Example:
       >>> from bots_jax.selectors.belief import BetaSettings, beta_belief
@@ -294,14 +293,13 @@ def choose(key: Array, pool: Pool, parts: Composed) -> Selection:
       Array([2], dtype=int32)
     """
     batch_size, staged = parts.batch_size, needs_stages(parts.coverage)
-    if parts.race is not None and not staged and parts.num_candidates is None:
+    if parts.race is not None and parts.num_candidates is None:
         return parts.race(key, pool)
     judge_key, noise_key, other_key = jax.random.split(key, 3)
     judge = parts.make_judge(judge_key)
     if staged:
         noisy = tempered(noise_key, judge, parts.temperature)
-        stages = make_stages(other_key, parts.coverage, batch_size, noisy)
-        return choose_in_stages(pool, batch_size, stages)
+        return choose_covered(other_key, pool, batch_size, parts.coverage, noisy)
     if parts.num_candidates is not None:
         noisy = tempered(noise_key, judge, parts.temperature)
         return choose_among(other_key, pool, batch_size, parts.num_candidates, noisy)

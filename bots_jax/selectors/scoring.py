@@ -10,15 +10,12 @@ from jax import Array
 
 from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean, sample_beta
-from bots_jax.selection.choose import (
-    race_draws,
-    race_rates,
-    race_tempered_draws,
-)
+from bots_jax.selection.choose import race_draws, race_tempered_draws
 from bots_jax.selection.completion import Selection
 from bots_jax.selection.coverage import JudgeFn
 from bots_jax.selection.gumbel import is_zero
 from bots_jax.selection.pool import Candidates, Pool
+from bots_jax.selection.rates import race_rates
 from bots_jax.selection.scores import target_distance_scores, thompson_draws
 from bots_jax.selection.values import expected_abs_advantage, expected_variance
 from bots_jax.selectors.engine import MIN_RACE_TEMPERATURE, RACE_SHARE, RACE_TASKS
@@ -58,19 +55,32 @@ class Scoring(NamedTuple):
         return functools.partial(_judge, scoring=self, above_one=above_one)
 
     def race(
-        self, selection: str, num_tasks: int, batch_size: int, above_one: bool
+        self,
+        selection: str,
+        num_tasks: int,
+        batch_size: int,
+        above_one: bool,
+        slots: tuple[int, ...] = (),
     ) -> Callable[[Array, Pool], Selection] | None:
         """Makes the race in the place of a sweep; None where a sweep is run.
+
+        Args:
+          selection: one of `SELECTIONS`.
+          num_tasks: N.
+          batch_size: B.
+          above_one: promise that alpha and beta are >= 1.
+          slots: of each group, by quotas; () without.
 
         Raises:
           ValueError: where a race is asked for and this rule has none.
         """
-        found = self._race(batch_size, above_one)
+        found = self._race(batch_size, above_one, slots)
         if selection == "race" and found is None:
             raise ValueError(
                 "selection must be 'sweep' or 'auto' for this rule, got 'race'; a race "
                 "needs Thompson draws, or a score with a known max_score and a "
-                "temperature above 0, without bonuses and token_costs."
+                "temperature above 0, without bonuses and token_costs, and with quotas "
+                "a temperature above 0."
             )
         pays = num_tasks >= max(RACE_TASKS, RACE_SHARE * batch_size)
         warm = is_zero(self.temperature) or not self._is_cold()
@@ -84,7 +94,7 @@ class Scoring(NamedTuple):
         return float(self.temperature) < MIN_RACE_TEMPERATURE
 
     def _race(
-        self, batch_size: int, above_one: bool
+        self, batch_size: int, above_one: bool, slots: tuple[int, ...]
     ) -> Callable[[Array, Pool], Selection] | None:
         extras = (self.staleness_bonus, self.progress_weight)
         if self.token_costs is not None or not all(map(is_zero, extras)):
@@ -92,8 +102,8 @@ class Scoring(NamedTuple):
         more = {"batch_size": batch_size, "above_one": above_one}
         if self.draws:
             if is_zero(self.temperature):
-                return functools.partial(race_draws, **more)
-            warm = {"temperature": self.temperature}
+                return None if any(slots) else functools.partial(race_draws, **more)
+            warm = {"temperature": self.temperature, "slots": slots}
             return functools.partial(race_tempered_draws, **more, **warm)
         largest = self.max_score
         if largest is None:
@@ -101,12 +111,21 @@ class Scoring(NamedTuple):
         if largest is None or is_zero(self.temperature):
             return None
         return functools.partial(
-            _race_scores, batch_size=batch_size, scoring=self, largest=largest
+            _race_scores,
+            batch_size=batch_size,
+            scoring=self,
+            largest=largest,
+            slots=slots,
         )
 
 
 def _race_scores(
-    key: Array, pool: Pool, batch_size: int, scoring: Scoring, largest: float
+    key: Array,
+    pool: Pool,
+    batch_size: int,
+    scoring: Scoring,
+    largest: float,
+    slots: tuple[int, ...],
 ) -> Selection:
     """Lets tasks arrive at rate exp(score / temperature)."""
     temperature = jnp.asarray(scoring.temperature, jnp.float32)
@@ -117,7 +136,7 @@ def _race_scores(
         return scores / temperature, means
 
     top = jnp.float32(np.log(largest) if scoring.proportional else largest)
-    return race_rates(key, pool, batch_size, judge, top / temperature)
+    return race_rates(key, pool, batch_size, judge, top / temperature, slots)
 
 
 def _judge(key: Array, scoring: Scoring, above_one: bool) -> JudgeFn:

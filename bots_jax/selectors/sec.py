@@ -12,7 +12,7 @@ from bots_jax import checks, counter_bits
 from bots_jax.beta import beta_mean
 from bots_jax.evidence.counts import Rows
 from bots_jax.selection.completion import SWEPT, Selection
-from bots_jax.selection.coverage import Coverage, JudgeFn
+from bots_jax.selection.coverage import Coverage, JudgeFn, needs_stages
 from bots_jax.selection.gumbel import gumbel_noise
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.sweep import Chosen, sweep
@@ -127,7 +127,9 @@ def sec(
         del key
         return _task_by_task(temperature)
 
-    return compose(common.parts("sec", belief, make_judge, temperature=1.0, race=race))
+    # Stages fill slots task by task, as said above.
+    found = None if needs_stages(common.coverage) else race
+    return compose(common.parts("sec", belief, make_judge, temperature=1.0, race=found))
 
 
 class _Settings(NamedTuple):

@@ -1,5 +1,6 @@
 """Coverage control: who fills which slots, and that nobody is taken twice."""
 
+import importlib
 from typing import Any
 
 import jax
@@ -10,16 +11,15 @@ import pytest
 from bots_jax.selection.candidates import choose_among
 from bots_jax.selection.coverage import (
     Coverage,
-    Stage,
     check_coverage,
-    choose_in_stages,
-    make_stages,
+    choose_covered,
     rested,
     sweep_judged,
 )
 from bots_jax.selection.pool import Pool, TaskFacts
 from tests.statistical import CAUGHT, HONEST, inclusion_pvalue
 
+coverage_module = importlib.import_module("bots_jax.selection.coverage")
 NUM_TASKS, BATCH = 60, 12
 GROUPS = np.arange(NUM_TASKS) % 3
 ALPHA = np.float32(np.where(np.arange(NUM_TASKS) < 20, 19, 5))
@@ -57,10 +57,14 @@ def by_id(task, ids):
     return -ids.astype(jnp.float32), task.alpha
 
 
+def covered(coverage, pool=None, key=0):
+    pool = make_pool() if pool is None else pool
+    key = jax.random.key(key) if isinstance(key, int) else key
+    return choose_covered(key, pool, BATCH, coverage, by_id).task_ids
+
+
 def test_review_and_quotas_fill_their_slots_first():
-    coverage = Coverage(review_share=0.25, quotas=(0.0, 0.25, 0.25))
-    stages = make_stages(jax.random.key(0), coverage, BATCH, by_id)
-    ids = np.asarray(choose_in_stages(make_pool(), BATCH, stages).task_ids)
+    ids = np.asarray(covered(Coverage(review_share=0.25, quotas=(0.0, 0.25, 0.25))))
     assert len(set(ids.tolist())) == BATCH
     assert (ids[:3] < 20).all()  # 3 of 12: those believed at 0.95
     assert (GROUPS[ids[3:6]] == 1).all() and (GROUPS[ids[6:9]] == 2).all()
@@ -70,24 +74,33 @@ def test_review_and_quotas_fill_their_slots_first():
 
 def test_slots_that_a_stage_cannot_fill_go_to_the_last_one():
     few = np.arange(NUM_TASKS) >= 30  # nobody settled among them
-    coverage = Coverage(review_share=0.5)
-    stages = make_stages(jax.random.key(0), coverage, BATCH, by_id)
-    ids = np.asarray(choose_in_stages(make_pool(few), BATCH, stages).task_ids)
+    ids = covered(Coverage(review_share=0.5), make_pool(few))
     assert ids.tolist() == list(range(30, 42))
 
 
 def test_short_of_tasks_the_last_slots_hold_minus_one():
     few = np.arange(NUM_TASKS) < 5
-    stages = make_stages(jax.random.key(0), Coverage(review_share=0.2), BATCH, by_id)
-    ids = np.asarray(choose_in_stages(make_pool(few), BATCH, stages).task_ids)
+    ids = np.asarray(covered(Coverage(review_share=0.2), make_pool(few)))
     assert sorted(ids[:5].tolist()) == list(range(5)) and (ids[5:] == -1).all()
 
 
-def test_planted_bug_of_forgetting_who_was_taken_is_caught():
-    stage = Stage(BATCH, by_id)
-    twice = [choose_in_stages(make_pool(), BATCH, (stage,)).task_ids] * 2
-    both = np.concatenate([np.asarray(x) for x in twice])
-    assert len(set(both.tolist())) < len(both)  # what the check above would see
+def test_what_the_review_took_is_not_taken_again_by_quotas_or_the_rest(monkeypatch):
+    """The settled tasks are those that the rule wants most; and so a planted bug."""
+    coverage = Coverage(review_share=0.5, quotas=(0.2, 0.2, 0.0))
+    ids = np.asarray(covered(coverage))
+    assert (ids[:6] < 20).all() and len(set(ids.tolist())) == BATCH
+    honest = coverage_module._scores_of
+    forget = lambda pool, judge, taken: honest(pool, judge, taken[:0])  # noqa: E731
+    monkeypatch.setattr(coverage_module, "_scores_of", forget)
+    ids = np.asarray(covered(coverage))
+    assert len(set(ids.tolist())) < BATCH
+
+
+def test_a_review_rounded_up_leaves_the_last_group_a_slot_less():
+    coverage = Coverage(review_share=0.1, quotas=(0.3, 0.3, 0.3))  # 2 and 3, 3, 3
+    ids = np.asarray(covered(coverage))
+    assert (ids[:2] < 20).all() and len(set(ids.tolist())) == BATCH
+    assert np.bincount(GROUPS[ids[2:]]).tolist() >= [3, 3, 3]
 
 
 def test_the_review_is_uniform_among_settled_tasks():
@@ -96,8 +109,7 @@ def test_the_review_is_uniform_among_settled_tasks():
     @jax.jit
     @jax.vmap
     def review(key):
-        stages = make_stages(key, coverage, BATCH, by_id)
-        return choose_in_stages(make_pool(), BATCH, stages).task_ids[:4]
+        return covered(coverage, key=key)[:4]
 
     ids = np.asarray(review(jax.random.split(jax.random.key(1), 4000)))
     assert (ids < 20).all() and inclusion_pvalue(ids, 20) > HONEST

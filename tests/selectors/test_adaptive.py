@@ -15,6 +15,7 @@ from tests.statistical import CAUGHT, HONEST, inclusion_pvalue, two_sample_pvalu
 
 NUM_TASKS, BATCH = 67, 5
 FREE = bots_jax.Coverage()
+THOMPSON = bots_jax.thompson_draws
 
 
 def make(**settings):
@@ -251,6 +252,24 @@ def test_groups_keep_their_share_of_the_pool():
     assert (groups[np.asarray(ids)] == 0).all()
 
 
+@pytest.mark.parametrize("score", [scores.expected_variance, THOMPSON])
+def test_a_large_pool_is_raced_and_groups_keep_their_share(score):
+    """As by the sweep; a group that nothing is expected of is swept for."""
+    num_tasks, batch_size = 40_000, 20
+    groups = np.arange(num_tasks) % 4
+    parts = {"score": score, "temperature": 0.5, "group_ids": groups}
+    selector = bots_jax.adaptive(num_tasks=num_tasks, batch_size=batch_size, **parts)
+    alpha = np.where(groups == 3, 1e-2, 5)
+    cold = bots_jax.adaptive(
+        num_tasks=num_tasks, batch_size=batch_size, prior_alpha=alpha, **parts
+    )
+    for one, is_raced in ((selector, True), (cold, score is THOMPSON)):
+        task_ids, info = one.select(jax.random.key(0), one.init())
+        assert np.bincount(groups[np.asarray(task_ids)]).tolist() == [5, 5, 5, 5]
+        assert len(set(task_ids.tolist())) == batch_size
+        assert int(info.num_points) > 0 and bool(info.fell_back) != is_raced
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -285,7 +304,17 @@ def test_groups_keep_their_share_of_the_pool():
                 "temperature": 0.5,
                 "coverage": bots_jax.Coverage(review_share=0.2),
             },
-            "'sweep' or 'auto' with a review share or quotas, .*; got 'race'",
+            "'sweep' or 'auto' with a review share, got 'race'",
+        ),
+        (
+            {
+                "selection": "race",
+                "temperature": 0.0,
+                "score": bots_jax.thompson_draws,
+                "group_ids": np.arange(67) % 2,
+                "coverage": bots_jax.Coverage(quotas=(1.0, 0.0)),
+            },
+            "with quotas a temperature above 0",
         ),
         ({"prior_alpha": 0}, "prior_alpha must be in"),
     ],
