@@ -9,7 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import machine, official, ours, plain_jax, plugins, regimes, sampler, update
+from . import (
+    kept_mix,
+    machine,
+    official,
+    ours,
+    plain_jax,
+    plugins,
+    regimes,
+    sampler,
+    update,
+)
 from .cells import (
     Row,
     Table,
@@ -46,6 +56,7 @@ FILES = (
     "memory",
     "regimes",
     "plugins",
+    "kept_mix",
     "host",
     "adapter",
     "table",
@@ -241,6 +252,10 @@ def sections(
     if "plugins" in records:
         table = plugins.plugin_table(records["plugins"]["rows"])
         yield "A step with each implicit plug-in, times interpolation", "plugins", table
+    if "kept_mix" in records:
+        table = kept_mix.mix_table(records["kept_mix"]["rows"])
+        title = "A step that keeps the mix of sources, times one that does not"
+        yield title, "kept_mix", table
     if "host" in records:
         table = host_table(records["host"]["rows"])
         yield "TaskSampler beside the bare step", "host", table

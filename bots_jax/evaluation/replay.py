@@ -27,8 +27,9 @@ from bots_jax.evidence.nearest import nearest_neighbours
 from bots_jax.evidence.neighbours import neighbours
 from bots_jax.evidence.plugin import Plugin
 from bots_jax.evidence.references import references
-from bots_jax.posterior.adaptation import TRUSTS, expected_trust
+from bots_jax.posterior.adaptation import expected_trust
 from bots_jax.progress import TellFn
+from bots_jax.selectors.adaptive import AUTO, check_trusts
 from bots_jax.selectors.belief import BetaSettings, beta_belief
 from bots_jax.shard import Shard
 from bots_jax.types import Evidence
@@ -152,7 +153,8 @@ class Quality(NamedTuple):
       log_loss: nats per trial.
       calibration_error: over ten bins.
       posterior_log_loss_fixed: of the posterior mean at the paper's fixed weight.
-      posterior_log_loss: at the weight that the plug-in has earned.
+      posterior_log_loss: at the weight that the plug-in has earned; one that fits its
+        worth itself, such as `group_prior`, is taken at its word, as by `adaptive`.
       trust: that weight, in rollouts.
     """
 
@@ -336,7 +338,7 @@ def _run_plugin(
 def _beliefs(plugin: Plugin, num_tasks: int) -> _Pair:
     settings = BetaSettings(num_tasks, plugin=plugin)
     return _Pair(
-        earned=beta_belief(settings._replace(trusts=TRUSTS)),
+        earned=beta_belief(settings._replace(trusts=check_trusts(AUTO, plugin))),
         fixed=beta_belief(settings._replace(trusts=(FIXED_TRUST,))),
     )
 

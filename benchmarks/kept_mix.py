@@ -1,0 +1,148 @@
+"""What it costs to keep the mix of sources, beside a selector that does not.
+
+All candidates are `adaptive` with two references, everything at its default, in a pool
+in which references foresee a good part of what is solved. With D sources of equal size
+every source is given its share of the batch. "One cold" is the same with a source of
+which no task is ever solved: a race waits for it in vain, and a sweep follows.
+
+    python -m benchmarks.kept_mix
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+import bots_jax
+from bots_jax import plugins
+
+from . import harness, machine
+from . import pool as settings
+from .cases import check_sizes
+from .cells import Row, Table, cases, find, power, ratio, spread, times
+from .harness import CONSOLE, Candidate
+from .plugins import make_turn
+
+QUESTION = "What does it cost to keep the mix of sources?"
+FREE = "mix not kept"
+SOURCES = (4, 16, 64)
+CHOSEN = ("auto", "sweep")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(harness.TimingConfig):
+    """What it costs to keep the mix of sources.
+
+    Attributes:
+      num_tasks: N.
+      batch_sizes: B.
+    """
+
+    num_tasks: tuple[int, ...] = (1_000_000,)
+    batch_sizes: tuple[int, ...] = (64, 1024)
+    repetitions: int = 51
+    budget_s: float = 60.0
+    smallest: ClassVar[dict[str, Any]] = {"num_tasks": (2_000,), "batch_sizes": (64,)}
+
+
+def make_pool(num_tasks: int, cold: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
+    """Makes pass rates of two references, and the policy's success chances [N].
+
+    Args:
+      num_tasks: N.
+      cold: bool [N], tasks that nobody solves.
+      seed: of both.
+    """
+    rng = np.random.default_rng(seed)
+    ease = np.where(cold, -30, 3 * rng.standard_normal(num_tasks))
+    chance = lambda skill: 1 / (1 + np.exp(-ease - skill))  # noqa: E731
+    rates = [rng.binomial(8, chance(skill)) / 8 for skill in (-3, 1)]
+    return np.stack(rates, axis=1).astype(np.float32), chance(-1.5)
+
+
+def make_candidates(
+    config: Config, num_tasks: int, batch_size: int, selection: str
+) -> list[Candidate]:
+    """Makes the loops of one case."""
+    nobody = np.zeros(num_tasks, bool)
+    mixes: dict[str, tuple[Any, np.ndarray]] = {FREE: (None, nobody)}
+    for number in SOURCES:
+        sources = np.arange(num_tasks) % number
+        mixes[f"{number} sources"] = (sources, nobody)
+    few = np.arange(num_tasks) % SOURCES[0]
+    mixes[f"{SOURCES[0]} sources, one cold"] = (few, few == 0)
+    found = []
+    for name, (sources, cold) in mixes.items():
+        references, chances = make_pool(num_tasks, cold, config.seed)
+        selector = bots_jax.adaptive(
+            num_tasks=num_tasks,
+            batch_size=batch_size,
+            plugin=plugins.references(num_references=2),
+            group_ids=sources,
+            selection=selection,
+        )
+        turn = make_turn(selector, selector.init(references), config.seed, chances)
+        found.append(Candidate(name, turn, warmups=40))
+    return found
+
+
+def run_case(
+    config: Config, num_tasks: int, batch_size: int, selection: str
+) -> list[dict[str, Any]]:
+    """Times the candidates at one N and B; returns rows of the JSON file."""
+    where = {"num_tasks": num_tasks, "batch_size": batch_size, "selection": selection}
+    candidates = make_candidates(config, num_tasks, batch_size, selection)
+    label = f"N={num_tasks:,} B={batch_size} {selection}"
+    timings = harness.time_candidates(label, candidates, config)
+    rows = [where | timing.as_row() for timing in timings]
+    for row in rows:
+        found = ratio(rows, row["candidate"], FREE, **where)
+        row["times_free"] = None if found is None else round(found, 3)
+        CONSOLE.print(f"  {row['candidate']}: {found or float('nan'):.2f} times {FREE}")
+    return rows
+
+
+def mix_table(rows: Sequence[Row]) -> Table:
+    """One row per mix: ms of a step, and how many steps without quotas that is."""
+    sizes = cases(rows, "num_tasks", "batch_size", "selection")
+    body = []
+    for name in dict.fromkeys(row["candidate"] for row in rows):
+        row = [name]
+        for num_tasks, batch_size, selection in sizes:
+            where = {"num_tasks": num_tasks, "batch_size": batch_size}
+            found = find(rows, candidate=name, selection=selection, **where)
+            share = times((found or {}).get("times_free"))
+            row.append(f"{spread(found, 1e3)}, {share}")
+        body.append(row)
+    heads = [f"N={power(n)}, B={b}, {how}, ms" for n, b, how in sizes]
+    return Table(["sources", *heads], body)
+
+
+def main(config: Config) -> Path:
+    """Times, writes; returns the file."""
+    config = config.resized()
+    check_sizes(config.num_tasks, config.batch_sizes)
+    machine.share_device()
+    record: dict[str, Any] = {
+        "question": QUESTION,
+        "machine": machine.machine_stamp(config.seed),
+        "settings": {
+            "group_size": settings.GROUP_SIZE,
+            "repetitions": config.repetitions,
+            "budget_s_per_case": config.budget_s,
+        },
+        "rows": [],
+    }
+    for num_tasks in config.num_tasks:
+        for batch_size in config.batch_sizes:
+            for selection in CHOSEN:
+                record["rows"] += run_case(config, num_tasks, batch_size, selection)
+    path = harness.results_path(config.results, "kept_mix", config.quick)
+    harness.write_results(path, record)
+    return path
+
+
+if __name__ == "__main__":
+    harness.run_script(main, Config)
