@@ -68,29 +68,16 @@ def make_plugins(num_tasks: int, seed: int) -> dict[str, tuple[Any, int]]:
 
 
 def make_turn(
-    selector: bots_jax.TaskSelector,
-    state: Any,
-    seed: int,
-    chances: np.ndarray | None = None,
+    selector: bots_jax.TaskSelector, state: Any, seed: int
 ) -> Callable[[], Any]:
-    """Makes one step of a loop, its evidence drawn beforehand.
-
-    Args:
-      selector: whose step it is.
-      state: where it starts; donated.
-      seed: of the evidence.
-      chances: of success of every task, [N]; None for any count as likely.
-    """
+    """Makes one step of a loop, its evidence drawn beforehand."""
     step = jax.jit(bots_jax.make_step(selector), donate_argnames="state")
     rng = np.random.default_rng(seed)
     size, group = selector.batch_size, settings.GROUP_SIZE
     given = []
     for _ in range(16):
         ids = rng.choice(selector.num_tasks, size, replace=False).astype(np.int32)
-        if chances is None:
-            successes = rng.integers(0, group + 1, size).astype(np.float32)
-        else:
-            successes = rng.binomial(group, chances[ids]).astype(np.float32)
+        successes = rng.integers(0, group + 1, size).astype(np.float32)
         counts = (jnp.asarray(x) for x in (ids, successes, group - successes))
         given.append(bots_jax.Evidence(*counts))
     keys = [jax.random.key(number) for number in range(16)]
