@@ -69,6 +69,8 @@ def draw_all(
         figure.savefig(folder / "gains.png", dpi=130)
     front = [found for found in parts if set(FRONT) <= set(found.runs)]
     if front:
+        most = max(found.seeds for found in front)  # those of fewer are in their parts
+        front = [found for found in front if found.seeds == most]
         figure = Figure(figsize=(4.2 * len(front), 6.4), layout="constrained")
         grid = figure.subplots(2, len(front), squeeze=False, sharex=True)
         for (above, below), found in zip(grid.T, front, strict=True):

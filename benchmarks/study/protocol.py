@@ -12,8 +12,8 @@ from bots_jax.grpo.config import from_dict
 FOLDER = Path(__file__).parent
 PROTOCOL = FOLDER / "protocol.json"
 
-MAIN, ABLATION = "main-", "ablation-"
-"""How names of parts begin: of the main tables; of those that change an arm."""
+MAIN, LARGE, ABLATION = "main-", "large-", "ablation-"
+"""How names of parts begin: main tables; larger models; those that change an arm."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .. import harness, machine
 from . import figures
 from .found import Found
 from .gain_table import gain_table, read_gains
-from .protocol import FOLDER, MAIN, read_protocol
+from .protocol import FOLDER, LARGE, MAIN, read_protocol
 from .study import RESULTS
 from .tables import (
     admission_table,
@@ -96,7 +96,9 @@ def report(command: ReportCommand) -> dict[str, str]:
     main = [found for found in shown if found.part.name.startswith(MAIN)]
     if main:
         blocks["summary"] = markdown(summary_table(main, main[0].part.arms))
-        blocks["rival"] = markdown(rival_table(main, "bots", main[0].part.arms))
+        larger = [found for found in shown if found.part.name.startswith(LARGE)]
+        rivals = rival_table([*main, *larger], "bots", main[0].part.arms)
+        blocks["rival"] = markdown(rivals)
         if set(OURS) <= set(main[0].part.arms):
             blocks["ours"] = markdown(rival_table(main, "adaptive", OURS))
         blocks["goal"] = markdown(goal_table(protocol.goal, main))

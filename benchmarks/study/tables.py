@@ -112,8 +112,11 @@ def goal_table(goal: Goal, main: Sequence[Found]) -> TextTable:
     )
 
 
-def rival_table(main: Sequence[Found], rival: str, arms: Sequence[str]) -> TextTable:
-    """Lays out arms' paired differences to a rival, in the mean of the curve."""
+def rival_table(parts: Sequence[Found], rival: str, arms: Sequence[str]) -> TextTable:
+    """Lays out arms' paired differences to a rival, in the mean of the curve.
+
+    Arms that a part does not have get a dash.
+    """
     area = lambda runs: [  # noqa: E731
         100 * float(run.summary["mean_success"] or 0) for run in runs
     ]
@@ -122,7 +125,10 @@ def rival_table(main: Sequence[Found], rival: str, arms: Sequence[str]) -> TextT
         if arm == rival:
             continue
         cells = [arm]
-        for found in main:
+        for found in parts:
+            if arm not in found.runs:
+                cells.append("–")
+                continue
             few = min(MIN_PAIRS, found.seeds)
             mine, theirs = area(found.runs[arm]), area(found.runs[rival])
             gain = paired_interval(mine, theirs, min_pairs=few)
@@ -130,7 +136,7 @@ def rival_table(main: Sequence[Found], rival: str, arms: Sequence[str]) -> TextT
         rows.append(cells)
     return TextTable(
         f"Mean of the curve, minus {rival}, in points of 100",
-        ["arm", *(found.part.setting for found in main)],
+        ["arm", *(found.part.setting for found in parts)],
         rows,
     )
 
