@@ -21,6 +21,7 @@ from bots_jax.evaluation.replay import (
 from bots_jax.evaluation.store import write_json
 from bots_jax.evaluation.tables import TextTable, markdown, number, print_table
 from bots_jax.progress import Phase
+from bots_jax.selectors.adaptive import MAX_ESS
 from bots_jax.whole_files import write_text
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def weight_table(results: Sequence[Result]) -> TextTable:
                 number(mean.posterior_log_loss_fixed, 4),
                 number(mean.posterior_log_loss, 4),
                 f"{better} of {len(own)}",
-                number(mean.trust, 1),
+                "its own" if mean.trust >= MAX_ESS else number(mean.trust, 1),
             ]
         )
     return TextTable(

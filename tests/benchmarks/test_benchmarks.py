@@ -191,7 +191,12 @@ def test_host_and_checkpoint(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "script", ["table", pytest.param("adapter", marks=pytest.mark.nightly)]
+    "script",
+    [
+        "table",
+        pytest.param("adapter", marks=pytest.mark.nightly),
+        pytest.param("kept_mix", marks=pytest.mark.nightly),
+    ],
 )
 def test_scripts_that_bench_does_not_run(script: str, tmp_path: Path):
     module = importlib.import_module(f"benchmarks.{script}")
