@@ -27,7 +27,7 @@ from bots_jax.selection.group_sweep import sweep_groups
 from bots_jax.selection.gumbel import gumbel_noise, temper
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.rates import with_groups
-from bots_jax.selection.sweep import Chosen, sweep
+from bots_jax.selection.sweep import BlockFn, Chosen, sweep
 
 JudgeFn = Callable[[Candidates, Array], tuple[Array, Array]]
 """(candidates, task_ids) -> scores [P], and the success chances [P] behind them."""
@@ -245,9 +245,7 @@ def tempered(key: Array, judge: JudgeFn, temperature: Any) -> JudgeFn:
     return noisy
 
 
-def _scores_of(
-    pool: Pool, judge: JudgeFn, taken: Array
-) -> Callable[[Array, int], tuple[Array, Array, Array]]:
+def _scores_of(pool: Pool, judge: JudgeFn, taken: Array) -> BlockFn:
     def score(start: Array, size: int) -> tuple[Array, Array, Array]:
         task, ids = pool.block(start, size), pool.here.task_ids(start, size)
         scores, draws = judge(task, ids)

@@ -27,14 +27,15 @@ from bots_jax.shard import Shard
 CHUNK = 256
 """Neighbouring tasks that are represented by the best of each group among them."""
 
-ScoreFn = Callable[[Array, int], tuple[Array, Array, Array, Array]]
+GroupedFn = Callable[[Array, int], tuple[Array, Array, Array, Array]]
+"""What a `BlockFn` says of a block, and the group ids int32 [size] of its tasks."""
 
 
 def sweep_groups(
     shard: Shard,
     batch_size: int,
     slots: Sequence[int],
-    score: ScoreFn,
+    score: GroupedFn,
     witness: Array,
     block_size: int = BLOCK,
 ) -> Chosen:
@@ -49,8 +50,8 @@ def sweep_groups(
       batch_size: B.
       slots: of each group, >= 0, summing to at most B.
       score: (start, size) -> scores [size], draws [size], eligible [] or [size] and
-        group ids int32 [size], >= 0, of the tasks in the rows from `start` on; start
-        is an int32 scalar, traced. Groups without slots may have any id.
+        group ids int32 [size] of the tasks in the rows from `start` on; start is an
+        int32 scalar, traced. Groups without slots may have any id.
       witness: an array with 32-bit elements that only the run tells.
       block_size: tasks at a time, or up to twice as many.
 
@@ -66,6 +67,8 @@ def sweep_groups(
       Array([4, 3, 9, 8], dtype=int32)
     """
     k = min(batch_size, shard.size)
+    claimants = np.flatnonzero(slots)  # at most B, of any number of groups
+    slots = [slots[group] for group in claimants.tolist()]
     classes = alike_slots(slots)
 
     def rank(start: Array, size: int, is_new: Array) -> list[Ranked]:
@@ -74,7 +77,8 @@ def sweep_groups(
             ids = shard.task_ids(start, size)
             wanted = eligible & is_new & shard.is_task(ids)
             values = rankable(scores, jnp.broadcast_to(wanted, ids.shape))
-            return values, jnp.broadcast_to(draws, ids.shape), groups
+            places = place_among(claimants, groups)
+            return values, jnp.broadcast_to(draws, ids.shape), places
 
         # Read by several loops, and to be scored once.
         values, draws, groups = computed_apart(witness, look)
@@ -95,6 +99,29 @@ def sweep_groups(
         for size, best in zip(sizes, every, strict=True)
     ]
     return _joined(batch_size, slots, classes, merged)
+
+
+def place_among(claimants: np.ndarray, groups: Array) -> Array:
+    """Numbers the groups that have slots; all others come after the last.
+
+    Args:
+      claimants: int [A], groups that have slots, in ascending order.
+      groups: int32 [P].
+
+    Returns:
+      int32 [P], in [0, A].
+
+    Example:
+      >>> place_among(np.array([2, 7]), jnp.int32([7, 3, 2]))
+      Array([1, 2, 0], dtype=int32)
+    """
+    number = len(claimants)
+    if np.array_equal(claimants, np.arange(number)):
+        return jnp.where((groups >= 0) & (groups < number), groups, np.int32(number))
+    known = jnp.asarray(claimants, jnp.int32)
+    place = jnp.searchsorted(known, groups).astype(jnp.int32)
+    found = known.at[place].get(mode="fill", fill_value=-1) == groups
+    return jnp.where(found, place, np.int32(number))
 
 
 Class = tuple[int, np.ndarray]

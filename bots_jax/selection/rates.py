@@ -14,11 +14,11 @@ from jax import Array, lax
 
 from bots_jax import counter_bits
 from bots_jax.selection.completion import Found, Selection, completed
-from bots_jax.selection.group_sweep import sweep_groups
+from bots_jax.selection.group_sweep import GroupedFn, place_among, sweep_groups
 from bots_jax.selection.gumbel import gumbel_noise
 from bots_jax.selection.pool import Candidates, Pool
 from bots_jax.selection.race import TIME_LIMIT
-from bots_jax.selection.sweep import Chosen, sweep
+from bots_jax.selection.sweep import BlockFn, Chosen, sweep
 from bots_jax.selection.walk import Kept, Words, walk
 
 GROUP_TIME_LIMIT = np.float32(1 / 32)
@@ -107,12 +107,7 @@ def race_rates(
     return completed(raced, enough, arrived.num_points, complete)
 
 
-ScoreFn = Callable[[Array, int], tuple[Array, Array, Array]]
-
-
-def with_groups(
-    pool: Pool, score: ScoreFn
-) -> Callable[[Array, int], tuple[Array, Array, Array, Array]]:
+def with_groups(pool: Pool, score: BlockFn) -> GroupedFn:
     """Scores a block, and says which groups its tasks are of, for `sweep_groups`."""
 
     def grouped(start: Array, size: int) -> tuple[Array, Array, Array, Array]:
@@ -154,13 +149,14 @@ class _Groups:
 
     def __init__(self, pool: Pool, batch_size: int, slots: tuple[int, ...]) -> None:
         self._pool, self._batch_size = pool, batch_size
-        self._slots = np.asarray(slots, np.int32)
+        self._claimants = np.flatnonzero(slots)
+        self._slots = np.asarray(slots, np.int32)[self._claimants]
 
     def _claims(self, task_ids: Array, arrived: Array) -> tuple[Array, Array]:
-        """Which arrivals fill slots of their group, and which group that is."""
+        """Which arrivals fill slots of their group, and which claimant that is."""
         facts = self._pool.at(task_ids).facts
         assert facts is not None
-        groups = facts.group_ids
+        groups = place_among(self._claimants, facts.group_ids)
         own = jnp.asarray(self._slots).at[groups].get(mode="fill", fill_value=0)
         return arrived & (group_ranks(groups, arrived) < own), groups
 
@@ -175,7 +171,7 @@ class _Groups:
         have = have.at[groups].add(claims.astype(jnp.float32), mode="drop")
         slots = jnp.asarray(self._slots, jnp.float32)
         # One more is counted: a group of one slot has nothing until it has it all.
-        share = jnp.where(have < slots, (have + 1) / jnp.maximum(slots, 1), np.inf)
+        share = jnp.where(have < slots, (have + 1) / slots, np.inf)
         is_all = filled == np.int32(self._slots.sum())
         enough = jnp.sum(keep, dtype=jnp.int32) >= self._batch_size
         return Kept(keep, is_all & enough, jnp.min(share).astype(jnp.float32))

@@ -26,6 +26,9 @@ class Chosen(NamedTuple):
     draws: Array
 
 
+BlockFn = Callable[[Array, int], tuple[Array, Array, Array]]
+"""(start, size) -> scores [size], draws [size] and eligible [] or [size] of a block."""
+
 Ranked = tuple[Array, Array, Array]
 """Scores that `lax.top_k` ranks as wanted, whose they are, and the draws; [..., k]."""
 
@@ -33,7 +36,7 @@ Ranked = tuple[Array, Array, Array]
 def sweep(
     shard: Shard,
     batch_size: int,
-    score: Callable[[Array, int], tuple[Array, Array, Array]],
+    score: BlockFn,
     block_size: int = BLOCK,
 ) -> Chosen:
     """Takes the B eligible tasks with the highest scores, looking at every task once.

@@ -19,6 +19,7 @@ CASES = [  # tasks, batch, slots
     (1000, 64, (1,) * 50),
     (2 * CHUNK, 30, (16, 8, 4, 2)),
     (700, 700, (100, 300, 50)),
+    (900, 12, (0,) * 300 + (4, 0, 2, 1)),  # most groups have no slots
 ]
 
 
@@ -47,6 +48,9 @@ def pool_of(num_tasks, num_groups, seed, alike):
         scores[rng.random(num_tasks) < 0.05] = value
     shares = rng.dirichlet(np.ones(num_groups) * 0.7)
     groups = rng.choice(num_groups, num_tasks, p=shares).astype(np.int32)
+    if num_groups > 100:  # a third in those that have slots
+        last = rng.integers(num_groups - 4, num_groups, num_tasks, np.int32)
+        groups = np.where(rng.random(num_tasks) < 0.3, last, groups)
     return scores, rng.random(num_tasks) < 0.8, groups
 
 
@@ -113,6 +117,24 @@ def test_little_more_is_kept_than_there_are_slots():
         assert sorted(g for _, members in classes for g in members.tolist()) == [
             group for group, size in enumerate(slots) if size
         ]
+
+
+def test_memory_is_of_the_groups_that_have_slots():
+    """A million groups, of which two have slots: no table of all of them."""
+    slots = [0] * 1_000_000
+    slots[3] = slots[999_999] = 1
+    groups = np.where(np.arange(2048) % 2, 3, 999_999).astype(np.int32)
+    ones = jnp.ones(2048)
+    score = lambda start, size: (ones, ones, jnp.bool_(True), jnp.asarray(groups))  # noqa: E731
+
+    def run(witness):
+        return sweep_groups(Shard(2048), 4, slots, score, witness).task_ids
+
+    assert run(ones).tolist() == [1, 0, 2, 3]
+    compiled = jax.jit(run).lower(ones).compile()
+    memory = compiled.memory_analysis()
+    assert memory is None or memory.temp_size_in_bytes < 2**20
+    assert max(np.size(c) for c in jax.make_jaxpr(run)(ones).consts) <= 2048
 
 
 def test_it_runs_under_vmap():
