@@ -6,13 +6,13 @@ What is left out is recorded as "not run" with the reason, never silently.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bots_jax import checks
 
-from . import harness, official, ours, plain_jax
+from . import harness, machine, official, ours, plain_jax
 from .harness import Timing
-from .pool import StepCandidate
+from .pool import GROUP_SIZE, StepCandidate
 
 Maker = Callable[[int, int], StepCandidate]
 
@@ -180,3 +180,44 @@ def _beyond(name: str, num_tasks: int, limits: Limits) -> str:
     else:
         return ""
     return f"not run above N = {limit:,}: {why}" if num_tasks > limit else ""
+
+
+def run_cases(
+    config: Any,
+    name: str,
+    question: str,
+    run_case: Callable[[Any, int, int, str], list[dict[str, Any]]],
+    chosen: Sequence[str],
+) -> Path:
+    """Times every N, B and way to find the batch, and writes the result file.
+
+    Args:
+      config: of the script: a `TimingConfig` with num_tasks and batch_sizes.
+      name: of the result file.
+      question: that it answers.
+      run_case: (config, N, B, way) -> rows of the file.
+      chosen: the ways, values of `selection`.
+
+    Returns:
+      The file.
+    """
+    config = config.resized()
+    check_sizes(config.num_tasks, config.batch_sizes)
+    machine.share_device()
+    record: dict[str, Any] = {
+        "question": question,
+        "machine": machine.machine_stamp(config.seed),
+        "settings": {
+            "group_size": GROUP_SIZE,
+            "repetitions": config.repetitions,
+            "budget_s_per_case": config.budget_s,
+        },
+        "rows": [],
+    }
+    for num_tasks in config.num_tasks:
+        for batch_size in config.batch_sizes:
+            for way in chosen:
+                record["rows"] += run_case(config, num_tasks, batch_size, way)
+    path = harness.results_path(config.results, name, config.quick)
+    harness.write_results(path, record)
+    return path

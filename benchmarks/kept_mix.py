@@ -20,9 +20,9 @@ import numpy as np
 import bots_jax
 from bots_jax import plugins
 
-from . import harness, machine
+from . import harness
 from . import pool as settings
-from .cases import check_sizes
+from .cases import run_cases
 from .cells import Row, Table, cases, find, power, ratio, spread, times
 from .harness import CONSOLE, Candidate
 
@@ -177,26 +177,7 @@ def mix_table(rows: Sequence[Row]) -> Table:
 
 def main(config: Config) -> Path:
     """Times, writes; returns the file."""
-    config = config.resized()
-    check_sizes(config.num_tasks, config.batch_sizes)
-    machine.share_device()
-    record: dict[str, Any] = {
-        "question": QUESTION,
-        "machine": machine.machine_stamp(config.seed),
-        "settings": {
-            "group_size": settings.GROUP_SIZE,
-            "repetitions": config.repetitions,
-            "budget_s_per_case": config.budget_s,
-        },
-        "rows": [],
-    }
-    for num_tasks in config.num_tasks:
-        for batch_size in config.batch_sizes:
-            for selection in CHOSEN:
-                record["rows"] += run_case(config, num_tasks, batch_size, selection)
-    path = harness.results_path(config.results, "kept_mix", config.quick)
-    harness.write_results(path, record)
-    return path
+    return run_cases(config, "kept_mix", QUESTION, run_case, CHOSEN)
 
 
 if __name__ == "__main__":
